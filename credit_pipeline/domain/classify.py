@@ -1,0 +1,328 @@
+"""One counter account → its findings, its corrections, its mark (semantics §5–§8). Pure: `now` and all facts are given.
+
+The whole judgement of a subject is here and in the modules it calls; the screen (services) only drops accounts
+for which this would find nothing.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from credit_pipeline.domain import decide, events
+from credit_pipeline.domain.account import Account, BillingStatus, Lookup, Mark, OpenMismatch
+from credit_pipeline.domain.codes import CODES, Code, Severity, by_precedence
+from credit_pipeline.domain.corrections import Correction, Lane
+from credit_pipeline.domain.findings import Finding, finding, fingerprint
+from credit_pipeline.domain.history import observed
+from credit_pipeline.domain.plans import Catalogue, Plan, Unmapped
+from credit_pipeline.domain.policy import EndLabels, Policy, Trial
+from credit_pipeline.domain.proof import Owed, Proof, Verdict, owed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a judgement rests on besides the account: plans, policy, the time, and how this run was started."""
+
+    catalogue: Catalogue
+    policy: Policy
+    now: datetime
+    settle: bool = False
+    """Scheduled runs let the product's webhook win; check, fix, demo and single-account syncs do not wait."""
+    first_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one account came to. No finding means in sync."""
+
+    account: Account
+    findings: tuple[Finding, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    closed: tuple[tuple[str, str], ...] = ()
+    """Events that ended with this look: (fingerprint, why)."""
+    mark: Mark | None = None
+    """The current grant key is to be held as granted by the product."""
+    pending: bool = False
+
+    @property
+    def primary(self) -> Code | None:
+        """The subject's one class, or None for in sync."""
+        if self.pending:
+            return Code.PENDING_SETTLEMENT
+        codes = by_precedence(f.code for f in self.findings)
+        return codes[0] if codes else None
+
+    @property
+    def secondary(self) -> tuple[Code, ...]:
+        """The other codes, most telling first."""
+        return tuple(code for code in by_precedence(f.code for f in self.findings) if code is not self.primary)
+
+    @property
+    def lane(self) -> Lane:
+        """The most demanding lane among the findings."""
+        if self.pending:
+            return Lane.NONE
+        lanes = list(Lane)
+        return max((f.lane for f in self.findings), key=lanes.index, default=Lane.NONE)
+
+
+def classify(account: Account, rules: Rules) -> Judgement:
+    """Judge one account. Unknown answers are findings of their own and never move credits."""
+    unknown = _unknown(account)
+    if unknown is not None:
+        kept, closed = _open_events(account)
+        return Judgement(account=account, findings=(unknown, *kept), closed=closed)
+    kept, closed = _open_events(account)
+    fresh = tuple(events.movements(account, rules.catalogue, rules.policy, rules.now))
+    found = [*kept, *(f for f in fresh if f.fingerprint not in {k.fingerprint for k in kept})]
+    found += _state(account, rules, found)
+    accepted = account.memory.accepted if account.memory else frozenset()
+    findings = tuple(f for f in found if f.fingerprint not in accepted)
+    if rules.settle and _unsettled(account, findings, rules):
+        settled = tuple(_as_pending(f) for f in findings)
+        return Judgement(account=account, findings=settled, closed=closed, pending=True)
+    corrections = decide.corrections(account, findings, rules.catalogue, rules.policy)
+    mark = None if findings else _mark(account, rules)
+    return Judgement(account=account, findings=findings, corrections=corrections, closed=closed, mark=mark)
+
+
+def _unknown(account: Account) -> Finding | None:
+    billing, balance = account.billing, account.balance
+    if billing.lookup is Lookup.ERROR:
+        return finding(account, Code.SOURCE_LOOKUP_ERROR, evidence={"detail": billing.detail})
+    if billing.lookup is Lookup.GONE:
+        return finding(account, Code.SOURCE_GONE, evidence={"detail": billing.detail})
+    if billing.lookup is Lookup.MISSING:
+        return finding(account, Code.SUBSCRIPTION_MISSING_AT_SOURCE, evidence={"detail": billing.detail})
+    if isinstance(billing.resolution, Unmapped):
+        return _unmapped(account, "billing", billing.resolution)
+    if balance.label is not None and isinstance(balance.resolution, Unmapped):
+        return _unmapped(account, "store", balance.resolution)
+    if balance.total is None or balance.used is None:
+        return finding(account, Code.BALANCE_MISSING)
+    if balance.total < 0 or balance.used < 0:
+        return finding(account, Code.BALANCE_NEGATIVE)
+    return None
+
+
+def _unmapped(account: Account, where: str, unmapped: Unmapped) -> Finding:
+    evidence = {"where": where, "raw": unmapped.raw, "reason": unmapped.reason}
+    return finding(account, Code.PLAN_UNMAPPED, where, evidence=evidence)
+
+
+def _open_events(account: Account) -> tuple[list[Finding], tuple[tuple[str, str], ...]]:
+    """Events of earlier runs: still open, or closed now with the reason. Silence closes nothing."""
+    kept: list[Finding] = []
+    closed: list[tuple[str, str]] = []
+    for event in account.memory.open_mismatches if account.memory else ():
+        if not event.is_event:
+            continue
+        code = Code(event.code)
+        why = _ended(account, event, code)
+        if why:
+            closed.append((event.fingerprint, why))
+        else:
+            kept.append(_again(event, code))
+    return kept, tuple(closed)
+
+
+def _ended(account: Account, event: OpenMismatch, code: Code) -> str | None:
+    memory, balance = account.memory, account.balance
+    assert memory is not None
+    if any(event.fingerprint in key for key in memory.applied_keys):
+        return "restored by a correction"
+    if code is Code.GRANT_MISSING:
+        if any(f"{g.plan}@{g.period_start.isoformat()}" == _event_key(event) for g in memory.grants):
+            return "granted by a correction"
+        if balance.available is not None and balance.available >= event.evidence["would_be_available"]:
+            return "the product granted it since"
+    if code is Code.GRANT_LOST and balance.total is not None and balance.total >= event.evidence["allowance"]:
+        return "the total is back at the allowance"
+    if code is Code.RENEWAL_MISSING and balance.used is not None and balance.used < event.evidence["used"][0]:
+        return "the product zeroed used since"
+    return None
+
+
+def _event_key(event: OpenMismatch) -> str:
+    return f"{event.evidence['plan']}@{event.evidence['period_start']}"
+
+
+def _again(event: OpenMismatch, code: Code) -> Finding:
+    facts, unproven = CODES[code], code is Code.GRANT_MISSING
+    keyed = Lane.APPROVE if event.evidence.get("period_start") else Lane.REVIEW
+    return Finding(
+        code=code,
+        fingerprint=event.fingerprint,
+        lane=keyed if unproven else facts.lane,
+        severity=Severity.WARNING if unproven else facts.severity,
+        is_event=True,
+        delta=event.evidence.get("delta"),
+        evidence=event.evidence,
+    )
+
+
+def _state(account: Account, rules: Rules, found: list[Finding]) -> list[Finding]:
+    """What the present state alone says, given the events already found."""
+    billing, balance, policy = account.billing, account.balance, rules.policy
+    assert balance.total is not None
+    assert balance.used is not None
+    result: list[Finding] = []
+    if balance.used > balance.total:
+        result.append(finding(account, Code.BALANCE_NEGATIVE))
+    plan = billing.plan
+    if billing.status is BillingStatus.DUNNING:
+        return [*result, finding(account, Code.DUNNING)]
+    if plan is None or plan.free or billing.status in {BillingStatus.FREE, BillingStatus.ENDED}:
+        return [*result, *_ended_or_free(account, rules)]
+    if balance.plan != plan:
+        free_limits = balance.plan is None or balance.plan.free
+        result.append(finding(account, Code.PLAN_MISMATCH, evidence={"effect": "free_limits"} if free_limits else None))
+    if policy.trial is Trial.NONE and billing.status is BillingStatus.TRIALING:
+        return result
+    losses = [f for f in found if f.code is Code.UNEXPLAINED_DECREASE]
+    verdict = owed(account, plan, rules.catalogue, policy, rules.now, losses_since=_since_change(account, plan, losses))
+    result += _grant(account, plan, verdict, found)
+    if billing.period is not None:
+        missed = events.renewal(account, plan, billing.period, policy, rules.now)
+        if missed and not any(f.fingerprint == missed.fingerprint for f in found):
+            result.append(missed)
+    return result
+
+
+def _since_change(account: Account, plan: Plan, losses: list[Finding]) -> bool:
+    """Whether credits vanished since billing last changed to this plan (always, where no change was seen)."""
+    if account.memory is None or not losses:
+        return False
+    seen = [s for s in observed(account.memory) if s.billed_plan != plan.name]
+    return not seen or any(f.evidence["to"] > seen[-1].as_of.isoformat() for f in losses)
+
+
+def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) -> list[Finding]:
+    period, balance = account.billing.period, account.balance
+    assert balance.total is not None
+    facts: dict[str, Any] = {
+        "plan": plan.name,
+        "allowance": plan.credits,
+        "period_start": period.start if period else None,
+        "period_end": period.end if period else None,
+        "proof": verdict.proof.value,
+    }
+    where = (plan.name, period.start if period else None)
+    if any(f.fingerprint == fingerprint(account, Code.GRANT_MISSING, *where) for f in found):
+        return []  # the open event stands until a person closes it
+    if verdict.verdict is Verdict.LOST:
+        mine = fingerprint(account, Code.GRANT_LOST, *where)
+        if any(f.fingerprint == mine for f in found):
+            return []
+        return [finding(account, Code.GRANT_LOST, *where, delta=plan.credits - balance.total, evidence=facts)]
+    if verdict.verdict is Verdict.NOTHING:
+        return []
+    raised = verdict.verdict is Verdict.RAISE
+    delta = plan.credits - balance.total if raised else plan.credits
+    person = verdict.verdict is Verdict.UNPROVEN or bool(verdict.holds)
+    lane = Lane.AUTO if not person else Lane.APPROVE if period else Lane.REVIEW
+    facts |= {"verdict": verdict.verdict.value, "holds": list(verdict.holds)}
+    if person:
+        facts |= {"would_be_available": (balance.available or 0) + plan.credits}
+    return [
+        finding(
+            account,
+            Code.GRANT_MISSING,
+            *where,
+            lane=lane,
+            severity=Severity.WARNING if person else None,
+            is_event=person,
+            delta=delta,
+            evidence=facts,
+        )
+    ]
+
+
+def _ended_or_free(account: Account, rules: Rules) -> list[Finding]:
+    """Billing says free: a paid label is an ended subscription, a low total a free shortfall (a person's case)."""
+    balance, policy, free = account.balance, rules.policy, rules.catalogue.free
+    assert balance.total is not None
+    if balance.plan is not None and not balance.plan.free:
+        since = _ended_since(account, rules)
+        waited = since is not None and rules.now - since >= policy.end_wait
+        lane = Lane.NONE
+        if waited:
+            lane = Lane.AUTO if policy.end_labels is EndLabels.AUTO else Lane.APPROVE
+        evidence = {"since": since, "confirmed": "2 of 2" if waited else "1 of 2"}
+        return [finding(account, Code.SUBSCRIPTION_ENDED, lane=lane, evidence=evidence)]
+    if balance.plan is None:
+        return [finding(account, Code.PLAN_MISMATCH, evidence={"to_plan": free.name})]
+    if balance.total < free.credits:
+        return [
+            finding(
+                account,
+                Code.GRANT_MISSING,
+                "free",
+                lane=Lane.APPROVE,
+                severity=Severity.WARNING,
+                delta=free.credits - balance.total,
+                evidence={"plan": free.name, "proof": Proof.FLOOR.value, "verdict": Verdict.RAISE.value},
+            )
+        ]
+    return []
+
+
+def _ended_since(account: Account, rules: Rules) -> datetime | None:
+    """When billing first said so without saying otherwise since: every complete run between must agree."""
+    memory, now_free = account.memory, rules.catalogue.free.name
+    if memory is None:
+        return None
+    since = None
+    for seen in reversed(observed(memory)):
+        label = rules.catalogue.resolve_label(seen.label)
+        if seen.billed_plan != now_free or isinstance(label, Unmapped) or label.plan.free:
+            break
+        since = seen.as_of
+    return since
+
+
+def _unsettled(account: Account, findings: tuple[Finding, ...], rules: Rules) -> bool:
+    """Whether a change that the product's webhook may still mend is younger than settle_time.
+
+    Age counts from the provider's own change time, else from the current opening of the mismatch.
+    """
+    waiting = [f for f in findings if f.code in {Code.PLAN_MISMATCH, Code.GRANT_MISSING} and not _known(account, f)]
+    if not waiting:
+        return False
+    if account.billing.changed_at is not None:
+        return rules.now - account.billing.changed_at < rules.policy.settle_time
+    opened = {m.fingerprint: m.opened_at for m in account.memory.open_mismatches} if account.memory else {}
+    return any(rules.now - opened.get(f.fingerprint, rules.now) < rules.policy.settle_time for f in waiting)
+
+
+def _known(account: Account, found: Finding) -> bool:
+    """Whether this finding is an event of an earlier run, which has nothing left to settle."""
+    if account.memory is None or not found.is_event:
+        return False
+    return any(m.fingerprint == found.fingerprint and m.is_event for m in account.memory.open_mismatches)
+
+
+def _as_pending(found: Finding) -> Finding:
+    """The same finding while it settles: remembered for its age, but no event yet and nobody's to act on."""
+    return replace(found, is_event=False) if found.code is Code.GRANT_MISSING else found
+
+
+def _mark(account: Account, rules: Rules) -> Mark | None:
+    """Adoption: a subject in order holds its current grant key, once its change has settled (semantics §5)."""
+    plan, period = account.billing.plan, account.billing.period
+    if plan is None or plan.free or period is None or account.memory is None or account.billing.status is None:
+        return None
+    seen = observed(account.memory)
+    if not account.billing.status.live:
+        return None
+    if not seen:
+        return Mark.ASSUMED if rules.first_run else None
+    same = [s for s in seen if (s.billed_plan, s.billed_period_start) == (plan.name, period.start)]
+    held = next((s.mark for s in reversed(same) if s.mark), None)
+    if held:
+        return held
+    if events.awaits_renewal(account, period, rules.policy, rules.now):
+        return None
+    renewed = seen[-1].billed_plan == plan.name
+    began = period.start if renewed else same[0].as_of if same else rules.now
+    return Mark.ADOPTED if rules.now - began >= rules.policy.settle_time else None

@@ -1,0 +1,219 @@
+"""Corrections as values: a closed set of steps, all relative, all keyed (semantics §8). Nothing decides here."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from credit_pipeline.domain.account import AccountId, BillingId
+
+
+class Lane(StrEnum):
+    """Who may release a correction. The order is of urgency for a person, least first."""
+
+    NONE = "none"
+    AUTO = "auto"
+    APPROVE = "approve"
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantKey:
+    """One grant: (account, plan, start of the period in UTC). The system is the database's schema row."""
+
+    account_id: AccountId
+    plan: str
+    period_start: datetime
+
+    def __str__(self) -> str:
+        return f"{self.account_id}/{self.plan}/{int(self.period_start.astimezone(UTC).timestamp())}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantCredits:
+    """Raise `available` by `delta` for one period of a plan; `reset_used` folds what is left into `total` first."""
+
+    delta: int
+    grant_key: GrantKey
+    period_end: datetime
+    reset_used: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPlan:
+    """Write the product's label for a plan. Moves no credits."""
+
+    plan: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustCredits:
+    """Move `available` by `delta` for a named cause: a restore, a claw-back, a forfeit, a reset of used.
+
+    `lower_used` takes the change from `used` instead of `total`.
+    """
+
+    delta: int
+    correction_key: str
+    cause: str
+    lower_used: bool = False
+
+
+Step = GrantCredits | SetPlan | AdjustCredits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The state the reason was read from; the write path checks that plan and total still stand."""
+
+    label: str | None
+    total: int
+    used: int
+
+    @property
+    def available(self) -> int:
+        """Credits that could be spent."""
+        return self.total - self.used
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What to do to one account in one lane, in one transaction."""
+
+    account_id: AccountId
+    billing_id: BillingId
+    lane: Lane
+    codes: tuple[str, ...]
+    steps: tuple[Step, ...]
+    reasons: tuple[str, ...]
+    seen: Seen
+    billed_plan: str | None
+
+    @property
+    def grant(self) -> GrantCredits | None:
+        """The grant among the steps, if any."""
+        return next((step for step in self.steps if isinstance(step, GrantCredits)), None)
+
+    @property
+    def set_plan(self) -> SetPlan | None:
+        """The label among the steps, if any."""
+        return next((step for step in self.steps if isinstance(step, SetPlan)), None)
+
+    @property
+    def adjustments(self) -> tuple[AdjustCredits, ...]:
+        """The adjustments among the steps."""
+        return tuple(step for step in self.steps if isinstance(step, AdjustCredits))
+
+    @property
+    def delta(self) -> int:
+        """The change of `available`, in credits."""
+        return sum(step.delta for step in self.steps if not isinstance(step, SetPlan))
+
+    @property
+    def key(self) -> str | None:
+        """What makes this correction happen once: the keys of its grant and adjustments; a label alone has none."""
+        keys = [str(self.grant.grant_key)] if self.grant else []
+        return "|".join(keys + [step.correction_key for step in self.adjustments]) or None
+
+    @property
+    def after(self) -> Seen:
+        """The row as it would stand if nothing else moved (used may move until the lock is taken)."""
+        total, used = self.seen.total, self.seen.used
+        for step in self.steps:
+            if isinstance(step, GrantCredits):
+                total, used = (total - used + step.delta, 0) if step.reset_used else (total + step.delta, used)
+            elif isinstance(step, AdjustCredits):
+                total, used = (total, used - step.delta) if step.lower_used else (total + step.delta, used)
+        label = self.set_plan.label if self.set_plan else self.seen.label
+        return Seen(label=label, total=total, used=used)
+
+    @property
+    def digest(self) -> str:
+        """Binds an approval to exactly this account, these codes and these steps."""
+        content = [
+            self.account_id,
+            self.lane.value,
+            sorted(self.codes),
+            [step_fields(step) for step in self.steps],
+        ]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoChange:
+    """Nothing is written, and why."""
+
+    why: str
+
+
+def step_fields(step: Step) -> dict[str, Any]:
+    """A step as JSON: the shape shown in reports and stored with the plan."""
+    match step:
+        case GrantCredits():
+            return {
+                "step": "GrantCredits",
+                "delta": step.delta,
+                "grant_key": str(step.grant_key),
+                "plan": step.grant_key.plan,
+                "period_start": step.grant_key.period_start.isoformat(),
+                "period_end": step.period_end.isoformat(),
+                "reset_used": step.reset_used,
+            }
+        case SetPlan():
+            return {"step": "SetPlan", "plan": step.plan, "label": step.label}
+        case AdjustCredits():
+            return {
+                "step": "AdjustCredits",
+                "delta": step.delta,
+                "correction_key": step.correction_key,
+                "cause": step.cause,
+                "lower_used": step.lower_used,
+            }
+
+
+def correction_fields(correction: Correction) -> dict[str, Any]:
+    """A correction as JSON, whole: what is kept between planning and applying."""
+    return {
+        "account_id": correction.account_id,
+        "billing_id": correction.billing_id,
+        "lane": correction.lane.value,
+        "codes": list(correction.codes),
+        "steps": [step_fields(step) for step in correction.steps],
+        "reasons": list(correction.reasons),
+        "seen": {"label": correction.seen.label, "total": correction.seen.total, "used": correction.seen.used},
+        "billed_plan": correction.billed_plan,
+    }
+
+
+def correction_from(fields: Mapping[str, Any]) -> Correction:
+    """The inverse of correction_fields."""
+    account = AccountId(fields["account_id"])
+    return Correction(
+        account_id=account,
+        billing_id=BillingId(fields["billing_id"]),
+        lane=Lane(fields["lane"]),
+        codes=tuple(fields["codes"]),
+        steps=tuple(_step_from(account, step) for step in fields["steps"]),
+        reasons=tuple(fields["reasons"]),
+        seen=Seen(**fields["seen"]),
+        billed_plan=fields["billed_plan"],
+    )
+
+
+def _step_from(account: AccountId, fields: Mapping[str, Any]) -> Step:
+    rest = {name: value for name, value in fields.items() if name != "step"}
+    if fields["step"] == "SetPlan":
+        return SetPlan(**rest)
+    if fields["step"] == "AdjustCredits":
+        return AdjustCredits(**rest)
+    start = datetime.fromisoformat(fields["period_start"])
+    return GrantCredits(
+        delta=fields["delta"],
+        grant_key=GrantKey(account_id=account, plan=fields["plan"], period_start=start),
+        period_end=datetime.fromisoformat(fields["period_end"]),
+        reset_used=fields["reset_used"],
+    )

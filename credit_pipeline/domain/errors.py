@@ -1,0 +1,35 @@
+"""The one error tree. Decisions are values; an exception means "could not tell" and ends a command with exit code 2.
+
+    CreditPipelineError
+    ├── ConfigurationError    YAML, environment variables, a table or column that does not exist
+    ├── SourceError           the billing API could not be read
+    ├── StoreError            the product's database could not be read or written
+    │   └── NotInstalled      `credit-pipeline init SYSTEM` has not been run
+    └── PlanError             a saved plan cannot be shown, approved or applied as asked
+
+Every message is one sentence: subject, what is wrong, what to do. No secret, e-mail or DSN appears in any of them.
+"""
+
+
+class CreditPipelineError(Exception):
+    """Could not tell; the message is meant for the person at the terminal."""
+
+
+class ConfigurationError(CreditPipelineError):
+    """The configuration names something that is missing, misspelt or contradictory."""
+
+
+class SourceError(CreditPipelineError):
+    """The billing provider could not be asked."""
+
+
+class StoreError(CreditPipelineError):
+    """The product's database could not be reached, read or written."""
+
+
+class NotInstalled(StoreError):
+    """The schema `credit_pipeline` is absent from the product's database."""
+
+
+class PlanError(CreditPipelineError):
+    """A saved plan does not exist or is not in a state that allows what was asked."""

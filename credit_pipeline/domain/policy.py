@@ -1,0 +1,92 @@
+"""Every policy word of the YAML with its default (semantics §6, §7, §9). Values only; nothing here decides."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Shortfall(StrEnum):
+    """How a paid account below its allowance is mended."""
+
+    RAISE = "raise"
+    ADD = "add"
+
+
+class Renewal(StrEnum):
+    """What the product itself does to a counter at renewal. Undeclared makes the system report-only."""
+
+    RESET_USED = "reset_used"
+    SET_TO_ALLOWANCE = "set_to_allowance"
+    ADD_ALLOWANCE = "add_allowance"
+    NONE = "none"
+
+
+class RenewalAt(StrEnum):
+    """When the product renews."""
+
+    ANNIVERSARY = "anniversary"
+    CALENDAR_MONTH = "calendar_month"
+
+
+class OnEnd(StrEnum):
+    """What happens to credits when a subscription has ended."""
+
+    KEEP = "keep"
+    FORFEIT = "forfeit"
+
+
+class OnDowngrade(StrEnum):
+    """What the product itself does to the counter at a downgrade; declared, it explains the loss."""
+
+    KEEP = "keep"
+    SET_TO_ALLOWANCE = "set_to_allowance"
+
+
+class Trial(StrEnum):
+    """Whether a trial receives the plan's credits."""
+
+    GRANT = "grant"
+    NONE = "none"
+
+
+class EndLabels(StrEnum):
+    """Which lane relabels an ended subscription."""
+
+    APPROVE = "approve"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The run-level guards' thresholds (semantics §9). Shares are of the population or of a month's entitlements."""
+
+    rows_floor: int = 5
+    rows_share: float = 0.05
+    rows_ceiling: int = 200
+    credits_allowances: int = 5
+    credits_share: float = 0.05
+    unknown_floor: int = 3
+    unknown_share: float = 0.01
+    unanswered_floor: int = 3
+    unanswered_share: float = 0.01
+    answers_ratio: float = 0.90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One system's rules. The defaults are the safe choice."""
+
+    renewal: Renewal | None = None
+    renewal_at: RenewalAt = RenewalAt.ANNIVERSARY
+    shortfall: Shortfall = Shortfall.RAISE
+    on_end: OnEnd = OnEnd.KEEP
+    end_labels: EndLabels = EndLabels.APPROVE
+    on_downgrade: OnDowngrade = OnDowngrade.KEEP
+    trial: Trial = Trial.GRANT
+    per_seat: bool = False
+    settle_time: timedelta = timedelta(minutes=60)
+    max_gap: timedelta = timedelta(hours=24)
+    end_wait: timedelta = timedelta(hours=24)
+    aged_after: timedelta = timedelta(hours=24)
+    limits: Limits = field(default_factory=Limits)
+    automation_apply: bool = False

@@ -1,0 +1,112 @@
+"""Proof before money: when a counter account's grant is proven missing (semantics §5).
+
+A low `available` proves nothing: it may have been spent. Two things prove: a total below the allowance, and an unbroken
+watch over the account since billing's plan changed in which total never rose and used never fell.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import pairwise
+
+from credit_pipeline.domain.account import Account, Sighting, SightingKind
+from credit_pipeline.domain.history import (
+    KeyState,
+    current,
+    granted_in_this_term,
+    key_state,
+    since_plan_change,
+    unbroken,
+)
+from credit_pipeline.domain.plans import Catalogue, Plan
+from credit_pipeline.domain.policy import Policy
+
+
+class Proof(StrEnum):
+    """What shows that the period's grant is absent."""
+
+    FLOOR = "floor"
+    HISTORY = "history"
+    NONE = "none"
+
+
+class Verdict(StrEnum):
+    """What the product owes an account for the billed plan."""
+
+    NOTHING = "nothing"
+    RAISE = "raise"
+    """Same plan, total below the allowance."""
+    UPGRADE = "upgrade"
+    """A new plan whose credits never came: available + allowance."""
+    LOST = "lost"
+    """Granted once, and gone."""
+    UNPROVEN = "unproven"
+    """A new plan; whether its credits came cannot be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """The verdict, its proof, and why a person must decide although it is proven (empty: nobody must)."""
+
+    verdict: Verdict
+    proof: Proof = Proof.NONE
+    holds: tuple[str, ...] = ()
+
+
+def owed(
+    account: Account, plan: Plan, catalogue: Catalogue, policy: Policy, now: datetime, *, losses_since: bool
+) -> Owed:
+    """Judge one live paid counter account; `losses_since` tells of a loss observed since billing's plan changed.
+
+    The order matters: a key that is taken ends the matter, so that a label lost after the grant is never paid twice.
+    """
+    total, memory, period = account.balance.total, account.memory, account.billing.period
+    assert total is not None
+    floor = total < plan.credits
+    state = key_state(memory, plan, period) if period else KeyState.FREE
+    if state is KeyState.TAKEN or granted_in_this_term(memory, plan):
+        return Owed(verdict=Verdict.LOST if floor else Verdict.NOTHING)
+    history = credits_never_came(account, plan, catalogue, policy, now)
+    label = account.balance.plan
+    upgrade = label is None or label.rank < plan.rank
+    if not floor and not history:
+        return Owed(verdict=Verdict.UNPROVEN if upgrade else Verdict.NOTHING)
+    holds = tuple(_holds(account, state, floor=floor and not history, losses_since=losses_since))
+    proof = Proof.HISTORY if history else Proof.FLOOR
+    return Owed(verdict=Verdict.UPGRADE if upgrade or history else Verdict.RAISE, proof=proof, holds=holds)
+
+
+def _holds(account: Account, state: KeyState, *, floor: bool, losses_since: bool) -> list[str]:
+    found = []
+    if state is KeyState.NEAR:
+        found.append("this plan was granted less than 0.9 of a cycle ago")
+    if account.billing.period is None:
+        found.append("billing sent no time to count the period from, or the plan's yearly mode is undeclared")
+    if floor and losses_since:
+        found.append("credits vanished since the plan changed, so a low total does not prove a missing grant")
+    return found
+
+
+def credits_never_came(account: Account, plan: Plan, catalogue: Catalogue, policy: Policy, now: datetime) -> bool:
+    """History proof: billing moved up to this plan, and since the last look before that no credit arrived.
+
+    A total that fell is no proof either: a product may fold what is left into a new total (6,000 used 5,400 becomes
+    5,600 used 0), and a burst of spending right after would look just like it.
+    """
+    memory = account.memory
+    present = current(account.billing, account.balance, now)
+    if memory is None or present is None:
+        return False
+    start, links = since_plan_change(memory, plan)
+    former = catalogue.named(start.billed_plan) if start and start.billed_plan else None
+    if start is None or former is None or former.rank >= plan.rank:
+        return False
+    if not unbroken(memory, start, links, now, policy.max_gap):
+        return False
+    return all(_nothing_came(a, b) for a, b in pairwise((start, *links, present)))
+
+
+def _nothing_came(earlier: Sighting, later: Sighting) -> bool:
+    if earlier.kind is SightingKind.BEFORE and later.kind is SightingKind.AFTER:
+        return True  # our own correction; had it been this grant, the key would be taken
+    return later.total == earlier.total and later.used >= earlier.used

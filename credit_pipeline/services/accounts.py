@@ -1,0 +1,77 @@
+"""Screened rows → Account objects for the pure judgement. Reads memory, decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from credit_pipeline.domain.account import (
+    Account,
+    AccountId,
+    Balance,
+    Billing,
+    BillingId,
+    BillingStatus,
+    Lookup,
+    Memory,
+)
+from credit_pipeline.domain.periods import Cycle, Period, period_at
+from credit_pipeline.domain.plans import Catalogue, Resolution, Resolved
+from credit_pipeline.services.ports import MemoryStore
+from credit_pipeline.services.screen import billed_resolution, billed_step
+
+
+def accounts_of(
+    rows: Sequence[Mapping[str, Any]], catalogue: Catalogue, memory: MemoryStore | None, now: datetime
+) -> list[Account]:
+    """The suspects with all that is remembered of them; memory is None where nothing is installed."""
+    remembered = memory.remembered([row["account_id"] for row in rows], now) if memory and rows else {}
+    words: dict[tuple[str | None, str | None], Resolution | None] = {}
+    labels: dict[str | None, Resolution] = {}
+    made = []
+    for row in rows:
+        word = (row["status"], row["raw_plan"])
+        if word not in words:
+            words[word] = billed_resolution(catalogue, *word)
+        if row["label"] not in labels:
+            labels[row["label"]] = catalogue.resolve_label(row["label"])
+        made.append(
+            Account(
+                account_id=AccountId(row["account_id"]),
+                billing=_billing(row, words[word], now),
+                balance=Balance(
+                    label=row["label"], resolution=labels[row["label"]], total=row["total"], used=row["used"]
+                ),
+                memory=remembered.get(row["account_id"], Memory()) if memory else None,
+            )
+        )
+    return made
+
+
+def _billing(row: Mapping[str, Any], resolution: Resolution | None, now: datetime) -> Billing:
+    lookup = Lookup(row["lookup"])
+    return Billing(
+        lookup=lookup,
+        billing_id=BillingId(row["billing_id"] or row["account_id"]),
+        status=BillingStatus(row["status"]) if row["status"] else None,
+        raw_plan=row["raw_plan"],
+        resolution=resolution,
+        subscription_id=row["subscription_id"],
+        cycle=Cycle(row["cycle"]) if row["cycle"] else None,
+        period=_period(row, resolution, now),
+        changed_at=_utc(row["changed_at"]),
+        ends_at=_utc(row["ends_at"]),
+        auto_renews=row["auto_renews"],
+        detail=row["detail"],
+    )
+
+
+def _period(row: Mapping[str, Any], resolution: Resolution | None, now: datetime) -> Period | None:
+    anchor = _utc(row["anchor"])
+    if anchor is None or not isinstance(resolution, Resolved):
+        return None
+    step = billed_step(resolution.plan, row["cycle"])
+    return None if step is None else period_at(anchor, step, now)
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    return None if value is None else value.replace(tzinfo=UTC)

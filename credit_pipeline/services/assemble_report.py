@@ -1,0 +1,146 @@
+"""Judgements and counts → the Report a person reads. Decides nothing."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from credit_pipeline.domain.classify import Judgement
+from credit_pipeline.domain.codes import CODES, UNKNOWN
+from credit_pipeline.domain.guards import PlanFacts, judge_collection
+from credit_pipeline.services.ports import CollectionRecord, Gateways, MemoryStore, Snapshot
+from credit_pipeline.services.remember import actual, expected
+from credit_pipeline.services.report import Mismatch, Report, Source, facts_record
+from credit_pipeline.services.screen import Screened
+from credit_pipeline.services.system import CreditSystem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One reconciliation in hand: its sources, its memory, what the screen left and how that was judged."""
+
+    system: CreditSystem
+    gateways: Gateways
+    balances: Snapshot
+    subscriptions: Snapshot
+    now: datetime
+    memory: MemoryStore | None
+    last: CollectionRecord | None
+    screened: Screened
+    judged: Sequence[Judgement]
+
+    @property
+    def facts(self) -> PlanFacts:
+        """What the run-level guards judge."""
+        return PlanFacts(
+            population=self.screened.population,
+            entitlements=self.screened.entitlements,
+            largest_allowance=self.system.catalogue.largest_allowance,
+            unknown=sum(1 for judgement in self.judged if judgement.primary in UNKNOWN),
+            asked=self.subscriptions.asked,
+            unanswered=self.subscriptions.unanswered,
+            enumerated=self.subscriptions.enumerated,
+            store_rows=self.balances.rows,
+            answered=self.screened.answered,
+            last_answered=self.last.answered if self.last else None,
+            finished_at=max(self.balances.finished_at, self.subscriptions.finished_at),
+        )
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why source or store are not complete enough to remember or correct anything by them."""
+        return tuple(f.sentence for f in judge_collection(self.facts, self.system.policy.limits).failures)
+
+    @property
+    def record(self) -> CollectionRecord:
+        """This collection as the memory keeps it."""
+        return CollectionRecord(
+            run_id=self.balances.run_id,
+            as_of=self.now,
+            answered=self.screened.answered,
+            population=self.screened.population,
+            files=_files(self),
+        )
+
+    def report(self) -> Report:
+        """The run's report."""
+        wrong = [judgement for judgement in self.judged if judgement.primary is not None]
+        everything = self.screened.everything
+        return Report(
+            system=self.system.name,
+            run_id=self.balances.run_id,
+            as_of=self.now.isoformat(),
+            source=_source(self),
+            population=self.screened.population,
+            in_sync=self.screened.healthy + len(self.judged) - len(wrong),
+            exempt=self.screened.exempt,
+            classes=dict(sorted(Counter(j.primary.value for j in wrong if j.primary).items())),
+            direction="both" if self.gateways.billing.lists else "store_only",
+            mismatches=tuple(_mismatch(self, judgement) for judgement in wrong),
+            identities={"by_layer": {"same_id": self.screened.population}, "unmapped": 0, "conflicts": 0},
+            history="not_evaluated" if self.memory is None else "first_run" if self.last is None else "evaluated",
+            facts=facts_record(self.facts),
+            refusals=self.refusals,
+            notices=tuple(_notices(self)),
+            corrections=tuple(c for judgement in self.judged for c in judgement.corrections),
+            snapshots=_files(self),
+            accounts=tuple(everything.to_pylist()) if everything is not None else (),
+        )
+
+
+def _files(run: Run) -> dict[str, str]:
+    return {s.noun: f"{s.path}#{s.sha256}" for s in (run.balances, run.subscriptions)}
+
+
+def _source(run: Run) -> Source:
+    pulled = run.subscriptions
+    failures = judge_collection(run.facts, run.system.policy.limits).failures
+    return Source(
+        provider=run.gateways.billing.provider,
+        complete=not any(failure.guard == "source_complete" for failure in failures),
+        level=pulled.level,
+        records=pulled.rows,
+        unanswered=pulled.unanswered,
+        problems=pulled.problems,
+    )
+
+
+def _mismatch(run: Run, judgement: Judgement) -> Mismatch:
+    primary = judgement.primary
+    assert primary is not None
+    found = next((f for f in judgement.findings if f.code is primary), judgement.findings[0])
+    memory = judgement.account.memory
+    known = [m for m in memory.open_mismatches if m.fingerprint == found.fingerprint] if memory else []
+    opened = known[0].opened_at if known else run.now
+    severity = CODES[primary].severity if judgement.pending else found.severity
+    deltas = [c.delta for c in judgement.corrections]
+    return Mismatch(
+        fingerprint=found.fingerprint,
+        account_id=judgement.account.account_id,
+        billing_id=judgement.account.billing.billing_id,
+        code=primary.value,
+        secondary=tuple(code.value for code in judgement.secondary),
+        severity=severity.value,
+        lane=judgement.lane.value,
+        expected=expected(judgement),
+        actual=actual(judgement),
+        delta=sum(deltas) if deltas else found.delta,
+        evidence={f.code.value: dict(f.evidence) for f in judgement.findings},
+        first_seen=(known[0].first_seen if known else run.now).isoformat(),
+        aged=run.now - opened >= run.system.policy.aged_after,
+    )
+
+
+def _notices(run: Run) -> Iterator[str]:
+    """What a person should know besides the accounts: rules that hold everything back, catalogues that disagree."""
+    system = run.system
+    name = system.name
+    if run.memory is None:
+        yield f"{name}: nothing is remembered, so history was not evaluated: run credit-pipeline init {name}"
+    if system.policy.renewal is None:
+        yield f"{name}: policy.renewal is not declared, so the system is report-only: declare it in defs.yaml"
+    for label, credits in run.gateways.store.catalogue().items():
+        known = next((plan for plan in system.catalogue.plans if plan.label == label), None)
+        if known is not None and known.credits != credits:
+            ours = f"defs.yaml {known.credits:,}"
+            yield f"{name}: the product's plan table gives {label} {credits:,} credits, {ours}: correct one of them"

@@ -1,0 +1,199 @@
+"""From a report to changed balances: propose, guard, confirm, apply, verify. Each step can be run again.
+
+Nothing here writes to the product: the plan store's apply_batch does, and repeats the guards that protect under its
+locks.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from credit_pipeline.domain.account import AccountId, BillingStatus, Lookup
+from credit_pipeline.domain.corrections import Correction, Lane
+from credit_pipeline.domain.errors import NotInstalled, PlanError
+from credit_pipeline.domain.guards import Failure, Verdict, judge_plan
+from credit_pipeline.domain.plans import Resolved
+from credit_pipeline.services.accounts import accounts_of
+from credit_pipeline.services.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.decision_log import DecisionLog
+from credit_pipeline.services.ports import Gateways, PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.reconcile import reconcile
+from credit_pipeline.services.report import Report, facts_from
+from credit_pipeline.services.system import CreditSystem
+
+CANARY = 5
+LARGEST_BATCH = 200
+
+
+def batch_sizes() -> Iterator[int]:
+    """After the canary of 5: doubling to 200, for ever."""
+    size = CANARY * 2
+    while True:
+        yield min(size, LARGEST_BATCH)
+        size *= 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded:
+    """A plan as the guards see it now. `go` is false for a dry run as well: nothing is to be written."""
+
+    plan: SavedPlan
+    verdict: Verdict
+    live: bool
+
+    @property
+    def go(self) -> bool:
+        """Whether batches may be applied."""
+        return self.live and self.verdict.go
+
+
+def propose(system: CreditSystem, gateways: Gateways, report: Report) -> SavedPlan:
+    """Save the report's corrections as a plan. Raises NotInstalled where there is nowhere to keep it."""
+    if not gateways.memory.installed():
+        raise NotInstalled(
+            f"{system.name}: the database has no schema credit_pipeline: run credit-pipeline init {system.name}"
+        )
+    ordered = sorted(report.corrections, key=lambda c: (c.account_id, list(Lane).index(c.lane)))
+    plan = SavedPlan(
+        plan_id="",
+        system=system.name,
+        digest="",
+        state="proposed",
+        as_of=datetime.fromisoformat(report.as_of),
+        created_at=datetime.fromisoformat(report.as_of),
+        run_id=report.run_id,
+        population=report.population,
+        entitlements=report.facts["entitlements"],
+        facts=report.facts,
+        failures=report.refusals,
+        rows=tuple(PlanRow(seq=seq, correction=correction) for seq, correction in enumerate(ordered, 1)),
+    )
+    return gateways.plans.save(plan)
+
+
+def released(plan: SavedPlan) -> tuple[PlanRow, ...]:
+    """The rows an apply would write: waiting, and in lane auto or approved by name."""
+    return tuple(r for r in plan.rows if r.outcome is None and (r.correction.lane is Lane.AUTO or r.approved))
+
+
+def guard(
+    system: CreditSystem, gateways: Gateways, plan_id: str, *, live: bool, person: bool, now: datetime
+) -> Guarded:
+    """Ask every run-level guard. A refused live plan is quarantined; a dry run changes no state.
+
+    `person` tells that somebody typed `--live`; a schedule or the UI needs automation.apply or an approval besides.
+    """
+    plan = gateways.plans.load(plan_id)
+    if live and plan.state not in {"proposed", "quarantined", "approved", "applying", "partly_applied"}:
+        raise PlanError(
+            f"{plan_id}: the plan is {plan.state} and cannot be applied: make a new one with fix {system.name}"
+        )
+    rows = released(plan)
+    verdict = judge_plan(
+        plan_id,
+        [row.correction for row in rows],
+        facts_from(plan.facts),
+        system.policy.limits,
+        now=now,
+        limits_approved=plan.limits_approved or plan.state == "applying",
+        first_plan=not gateways.plans.ever_applied(),
+    )
+    failures = list(verdict.failures)
+    if live and not (person or system.policy.automation_apply or plan.limits_approved or any(r.approved for r in rows)):
+        sentence = (
+            f"live runs from the UI or a schedule need automation.apply or an approval: "
+            f"credit-pipeline approve {plan_id} --lane auto --as YOU --reason WHY"
+        )
+        failures.append(Failure(guard="automation", sentence=sentence))
+    verdict = Verdict(failures=tuple(failures))
+    if live and not verdict.go:
+        gateways.plans.set_state(plan_id, "quarantined", [f.sentence for f in verdict.failures])
+        plan = gateways.plans.load(plan_id)
+    return Guarded(plan=plan, verdict=verdict, live=live)
+
+
+def confirm(system: CreditSystem, gateways: Gateways, plan: SavedPlan, *, now: datetime) -> SavedPlan:
+    """Read billing again for the rows about to be written and hold those about which it no longer says the same."""
+    rows = released(plan)
+    pinned = gateways.plans.pinned()
+    held: dict[int, tuple[str, str]] = {}
+    pull = gateways.billing.pull([row.correction.billing_id for row in rows], now)
+    answers = {answer["billing_id"]: answer for answer in _as_screened(pull.table.to_pylist())}
+    for row in rows:
+        drift = _catalogue_drift(system, row.correction, pinned)
+        doubt = ("blocked_by_guard", drift) if drift else _doubt(system, row.correction, answers, now)
+        if doubt:
+            held[row.seq] = doubt
+    if held:
+        gateways.plans.hold(plan.plan_id, held)
+    return gateways.plans.load(plan.plan_id)
+
+
+def _as_screened(answers: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
+    for answer in answers:
+        yield {**answer, "account_id": answer["billing_id"], "label": None, "total": None, "used": None}
+
+
+def _doubt(
+    system: CreditSystem, correction: Correction, answers: dict[object, dict[str, object]], now: datetime
+) -> tuple[str, str] | None:
+    answer = answers.get(correction.billing_id)
+    if answer is None or answer["lookup"] == Lookup.ERROR:
+        return "blocked_by_guard", "billing did not confirm this account: run again when it answers"
+    billing = accounts_of([answer], system.catalogue, None, now)[0].billing
+    says = billing.resolution.plan.name if isinstance(billing.resolution, Resolved) else billing.lookup.value
+    if says != correction.billed_plan or billing.status in {BillingStatus.DUNNING, BillingStatus.ENDED}:
+        return "stale_skipped", f"billing now says {says}, the plan was made for {correction.billed_plan}"
+    grant = correction.grant
+    automatic = correction.lane is Lane.AUTO
+    if grant and automatic and (billing.period is None or billing.period.start != grant.grant_key.period_start):
+        return "stale_skipped", "billing's period rolled over since the plan was made"
+    return None
+
+
+def _catalogue_drift(system: CreditSystem, correction: Correction, pinned: Mapping[str, int]) -> str | None:
+    grant = correction.grant
+    plan = system.catalogue.named(grant.grant_key.plan) if grant else None
+    if plan is None or pinned.get(plan.name) == plan.credits:
+        return None
+    was = pinned.get(plan.name)
+    return f"{plan.name} gives {plan.credits} credits in defs.yaml, {was} when pinned at init: its grants are halted"
+
+
+def begin(gateways: Gateways, plan: SavedPlan) -> None:
+    """Move the plan to `applying`; the write path refuses any other state."""
+    if plan.state != "applying":
+        gateways.plans.set_state(plan.plan_id, "applying")
+
+
+def apply_batch(system: CreditSystem, gateways: Gateways, plan: SavedPlan, size: int) -> Sequence[RowOutcome]:
+    """One batch in one transaction, logged row by row; empty when none is left."""
+    log = DecisionLog(system.name)
+    corrections = {row.seq: row.correction for row in plan.rows}
+    outcomes = gateways.plans.apply_batch(plan.plan_id, size)
+    for outcome in outcomes:
+        log.applied(outcome, corrections[outcome.seq])
+    return outcomes
+
+
+def finish(gateways: Gateways, plan_id: str) -> SavedPlan:
+    """Close an apply: `applied` when every released row came to a good end, `partly_applied` otherwise."""
+    plan = gateways.plans.load(plan_id)
+    ended = [row.outcome for row in plan.rows if row.correction.lane is Lane.AUTO or row.approved]
+    good = all(outcome in {"changed", "noop_already_applied"} for outcome in ended)
+    gateways.plans.set_state(plan_id, "applied" if good else "partly_applied")
+    return replace(plan, state="applied" if good else "partly_applied")
+
+
+def verify(
+    system: CreditSystem, gateways: Gateways, plan_id: str, *, now: datetime, run_id: str
+) -> tuple[AccountId, ...]:
+    """Classify the touched accounts again; returns those that would still be corrected automatically."""
+    plan = gateways.plans.load(plan_id)
+    touched = sorted({row.correction.account_id for row in plan.rows if row.outcome == "changed"})
+    if not touched:
+        return ()
+    balances = collect_balances(gateways, run_id=f"{run_id}-verify", now=now, accounts=touched)
+    subscriptions = collect_subscriptions(gateways, balances, run_id=f"{run_id}-verify", now=now)
+    report = reconcile(system, gateways, balances, subscriptions, now=now, accounts=touched)
+    return tuple(c.account_id for c in report.corrections if c.lane is Lane.AUTO)

@@ -1,0 +1,336 @@
+"""What the use cases need from the outside, each beside its promise. Adapters implement these.
+
+Tables cross these ports as Arrow. Columns:
+
+* balances (counter): `account_id` string, `label` string?, `total` int64?, `used` int64?
+* subscriptions: `billing_id` string, `lookup` string (domain.account.Lookup), `status` string? (BillingStatus),
+  `raw_plan` string?, `subscription_id` string?, `cycle` string? (domain.periods.Cycle), `anchor` timestamp[us, UTC]?,
+  `changed_at` timestamp[us, UTC]?, `ends_at` timestamp[us, UTC]?, `auto_renews` bool?, `detail` string?
+* observation: `account` string, `label` string?, `total` int64, `used` int64, `billed_plan` string?,
+  `billed_period_start` timestamp[us, UTC]?, `billed_status` string?, `mark` string?, `as_of` timestamp[us, UTC],
+  `unanswered_since` timestamp[us, UTC]?
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from credit_pipeline.domain.account import AccountId, BillingId, Memory
+from credit_pipeline.domain.corrections import Correction
+
+SUBSCRIPTIONS = pa.schema(
+    [
+        pa.field("billing_id", pa.string(), nullable=False),
+        pa.field("lookup", pa.string(), nullable=False),
+        ("status", pa.string()),
+        ("raw_plan", pa.string()),
+        ("subscription_id", pa.string()),
+        ("cycle", pa.string()),
+        ("anchor", pa.timestamp("us", "UTC")),
+        ("changed_at", pa.timestamp("us", "UTC")),
+        ("ends_at", pa.timestamp("us", "UTC")),
+        ("auto_renews", pa.bool_()),
+        ("detail", pa.string()),
+    ]
+)
+COUNTER_BALANCES = pa.schema(
+    [
+        pa.field("account_id", pa.string(), nullable=False),
+        ("label", pa.string()),
+        ("total", pa.int64()),
+        ("used", pa.int64()),
+    ]
+)
+OBSERVATIONS = pa.schema(
+    [
+        pa.field("account", pa.string(), nullable=False),
+        ("label", pa.string()),
+        pa.field("total", pa.int64(), nullable=False),
+        pa.field("used", pa.int64(), nullable=False),
+        ("billed_plan", pa.string()),
+        ("billed_period_start", pa.timestamp("us", "UTC")),
+        ("billed_status", pa.string()),
+        ("mark", pa.string()),
+        pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
+        ("unanswered_since", pa.timestamp("us", "UTC")),
+    ]
+)
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total); the terminal draws it, Dagster logs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """What a billing pull brought, and how sure we are that it is all of it.
+
+    `enumerated` is False where the provider's listing did not end by its own end mark, or the pull was given up.
+    `problems` are sentences for a person, already without secrets.
+    """
+
+    table: pa.Table
+    level: str
+    enumerated: bool
+    asked: int
+    unanswered: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One immutable Parquet file: what a source said, when, and how sure we are that it is all of it.
+
+    `as_of` is when the read began, `finished_at` when it ended (the age guard counts from there).
+    """
+
+    system: str
+    noun: str
+    run_id: str
+    path: str
+    sha256: str
+    rows: int
+    as_of: datetime
+    finished_at: datetime
+    level: str = "L3"
+    enumerated: bool = True
+    asked: int = 0
+    unanswered: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class Snapshots(Protocol):
+    """The archive of snapshots. Files are never overwritten."""
+
+    def write(
+        self,
+        table: pa.Table,
+        *,
+        noun: str,
+        run_id: str,
+        as_of: datetime,
+        finished_at: datetime,
+        pull: Pull | None = None,
+    ) -> Snapshot:
+        """Stores the table and returns its reference, with the pull's completeness where there is one."""
+        ...
+
+    def read(self, snapshot: Snapshot) -> pa.Table:
+        """The table, after its hash was verified. Raises StoreError where the file was changed or is gone."""
+        ...
+
+
+class Billing(Protocol):
+    """A billing provider, read-only by construction."""
+
+    provider: str
+    lists: bool
+    """Whether the provider can list its subscriptions; False means one look-up per known id (`store_only`)."""
+
+    def pull(self, ids: Sequence[BillingId], now: datetime, progress: Progress | None = None) -> Pull:
+        """The state of every id, one row each. Raises SourceError where nothing at all can be learnt."""
+        ...
+
+
+class Store(Protocol):
+    """The product's balances, read-only."""
+
+    def read(self, accounts: Sequence[AccountId] | None = None) -> pa.Table:
+        """All balances (or those asked for) in one repeatable-read transaction; hidden rows are an error."""
+        ...
+
+    def catalogue(self) -> Mapping[str, int]:
+        """The product's own plan table, label → credits; empty where none is configured."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionRecord:
+    """One complete collection, as remembered: when it was read, how much there was, and its files."""
+
+    run_id: str
+    as_of: datetime
+    answered: int
+    population: int
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Noun → `path#sha256` of each snapshot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MismatchRow:
+    """One finding as the lifecycle keeps it."""
+
+    fingerprint: str
+    account_id: AccountId
+    billing_id: BillingId | None
+    code: str
+    severity: str
+    lane: str
+    is_event: bool
+    expected: Mapping[str, Any]
+    actual: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    delta: int | None
+
+
+class MemoryStore(Protocol):
+    """What we remember, in our own schema. One system per instance."""
+
+    def installed(self) -> bool:
+        """Whether `init` has been run for this system."""
+        ...
+
+    def observations(self) -> pa.Table:
+        """The current observation of every account, at COPY speed (schema OBSERVATIONS)."""
+        ...
+
+    def last_collection(self) -> CollectionRecord | None:
+        """The newest complete collection."""
+        ...
+
+    def remembered(self, accounts: Sequence[AccountId], now: datetime) -> Mapping[AccountId, Memory]:
+        """All that is remembered of these accounts. Every account asked for is in the answer."""
+        ...
+
+    def watched(self) -> frozenset[AccountId]:
+        """Accounts to judge whatever their balance: open mismatches, corrections since the last observation."""
+        ...
+
+    def exempt(self, now: datetime) -> frozenset[AccountId]:
+        """Accounts exempted by a person, at `now`."""
+        ...
+
+    def record(
+        self,
+        collection: CollectionRecord,
+        *,
+        changed: pa.Table,
+        mismatches: Sequence[MismatchRow],
+        closed: Sequence[tuple[str, str]],
+    ) -> None:
+        """One transaction: the changed observations (old versions to the log), the findings opened or seen again, the
+        events closed as (fingerprint, why), and every open non-event finding of an account answered in this
+        collection but not among `mismatches` resolved.
+
+        `changed` has schema OBSERVATIONS; a row whose `unanswered_since` is set only notes that the account had no
+        answer and keeps everything else as it was.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """A correction in a saved plan. `approved`: an approval names its digest; `outcome` is set by apply."""
+
+    seq: int
+    correction: Correction
+    approved: bool = False
+    outcome: str | None = None
+    failures: tuple[str, ...] = ()
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPlan:
+    """A correction plan as stored. States are those of design §3."""
+
+    plan_id: str
+    system: str
+    digest: str
+    state: str
+    as_of: datetime
+    created_at: datetime
+    run_id: str
+    population: int
+    entitlements: int
+    facts: Mapping[str, Any]
+    """What the guards judged: completeness, unknowns, the last good run."""
+    failures: tuple[str, ...]
+    rows: tuple[PlanRow, ...]
+    limits_approved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOutcome:
+    """What one row of a batch came to."""
+
+    seq: int
+    account_id: AccountId
+    outcome: str
+    failure: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which rows an approval names. No code and no account means the whole lane."""
+
+    lane: str
+    codes: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+
+
+class PlanStore(Protocol):
+    """Saved plans, approvals, and the one door to the product's tables."""
+
+    def save(self, plan: SavedPlan) -> SavedPlan:
+        """Stores a proposed plan and returns it with its id; older proposed plans of the system become superseded.
+        Rows whose digest an unexpired approval of this system names come back `approved`."""
+        ...
+
+    def load(self, plan_id: str) -> SavedPlan:
+        """The plan with its rows. Raises PlanError where there is none."""
+        ...
+
+    def plans(self, limit: int = 20) -> Sequence[SavedPlan]:
+        """The newest plans, without rows."""
+        ...
+
+    def set_state(self, plan_id: str, state: str, failures: Sequence[str] = ()) -> None:
+        """Moves a plan to another state of design §3."""
+        ...
+
+    def approve(self, plan_id: str, selection: Selection, who: str, reason: str) -> int:
+        """Records the approval and returns how many rows it released. Raises PlanError where it may not."""
+        ...
+
+    def ever_applied(self) -> bool:
+        """Whether any plan of this system was ever applied; the first one needs approval."""
+        ...
+
+    def pinned(self) -> Mapping[str, int]:
+        """The catalogue pinned at init: plan → credits."""
+        ...
+
+    def hold(self, plan_id: str, held: Mapping[int, tuple[str, str]]) -> None:
+        """Gives rows a final outcome without a write: seq → (outcome, sentence)."""
+        ...
+
+    def apply_batch(self, plan_id: str, size: int) -> Sequence[RowOutcome]:
+        """One transaction over at most `size` waiting rows; empty at the end. The only writer of product tables."""
+        ...
+
+    def audit(
+        self, *, account: AccountId | None = None, plan_id: str | None = None, limit: int = 100
+    ) -> Iterator[Mapping[str, Any]]:
+        """Audit rows, newest first."""
+        ...
+
+    def audit_head(self) -> tuple[int, str]:
+        """The chain's head: (sequence number, hash)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateways:
+    """One system's open connections, for the length of a run."""
+
+    billing: Billing
+    store: Store
+    memory: MemoryStore
+    plans: PlanStore
+    snapshots: Snapshots
