@@ -75,13 +75,11 @@ def screen(
             "first_run": first_run,
             "resets": policy.renewal in {Renewal.RESET_USED, Renewal.SET_TO_ALLOWANCE},
         }
-        db.execute(files("credit_pipeline.services").joinpath("screen.sql").read_text(), parameters)
-        counts = db.execute(COUNTS).fetchone()
-        assert counts is not None
-        population, healthy, exempt_count, answered, entitlements = counts
-        changed = db.execute(CHANGED, {"now": parameters["now"]}).to_arrow_table()
-        suspects = db.execute(SUSPECTS).to_arrow_table().to_pylist()
-        everything = db.execute(EVERYTHING).to_arrow_table() if keep_all else None
+        db.execute(files("credit_pipeline.services").joinpath("screen.sql").read_text(), parameters).fetchall()
+        ((population, healthy, exempt_count, answered, entitlements),) = db.execute(COUNTS).fetchall()
+        changed = db.sql(CHANGED, params={"now": parameters["now"]}).to_arrow_table()
+        suspects = db.sql(SUSPECTS).to_arrow_table().to_pylist()
+        everything = db.sql(EVERYTHING).to_arrow_table() if keep_all else None
         return Screened(
             suspects=tuple(suspects),
             changed=_aware(changed),
