@@ -1,0 +1,1 @@
+"""The Dagster side: assets, checks, jobs and schedules, thin over the services."""

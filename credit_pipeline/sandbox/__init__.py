@@ -1,0 +1,1 @@
+"""A product to try everything on: embedded Postgres, a billing server, planted populations and their truth."""
