@@ -1,0 +1,1 @@
+"""The outside: billing APIs, product stores, our schema in Postgres, snapshots, YAML."""

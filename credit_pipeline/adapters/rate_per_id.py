@@ -1,0 +1,42 @@
+"""A request budget for each id of a provider that limits per customer and not per caller. Nothing else lives here."""
+
+import time
+
+from pyrate_limiter import AbstractBucket, BucketFactory, Duration, InMemoryBucket, Limiter, Rate, RateItem
+
+_WINDOW_S = 60.0
+
+
+class _BucketPerId(BucketFactory):
+    """One bucket per id, forgotten one to two minutes after its last use: a million ids are asked once each."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._rate = Rate(per_minute, Duration.MINUTE)
+        self._recent: dict[str, InMemoryBucket] = {}
+        self._older: dict[str, InMemoryBucket] = {}
+        self._turned = time.monotonic()
+
+    def wrap_item(self, name: str, weight: int = 1) -> RateItem:
+        """Stamps a request with the time it is asked at."""
+        return RateItem(name, time.monotonic_ns() // 1_000_000, weight=weight)
+
+    def get(self, item: RateItem) -> AbstractBucket:
+        """The bucket of this id. Called under the limiter's lock."""
+        if time.monotonic() - self._turned > _WINDOW_S:
+            self._older, self._recent, self._turned = self._recent, {}, time.monotonic()
+        bucket = self._recent.get(item.name) or self._older.pop(item.name, None)
+        if bucket is None:
+            bucket = InMemoryBucket([self._rate])
+        self._recent[item.name] = bucket
+        return bucket
+
+
+class RatePerId:
+    """Waits until one more request about an id is within its limit."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._limiter = Limiter(_BucketPerId(per_minute))
+
+    def acquire(self, name: str, timeout: float) -> bool:
+        """True once the request may go; False where that is not within `timeout` seconds."""
+        return bool(self._limiter.try_acquire(name, timeout=max(timeout, 0.0)))

@@ -1,0 +1,68 @@
+"""Rows of ports.SUBSCRIPTIONS as a per-id pull builds them, and the Pull they make: its level, and its problems.
+
+What a provider's payload means is its wire module's business.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from credit_pipeline.domain.account import BillingId, Lookup
+from credit_pipeline.services.ports import SUBSCRIPTIONS, Pull
+
+REASONS_SHOWN = 3
+MAX_DETAIL = 200
+
+
+def blank_row(billing_id: BillingId, lookup: Lookup) -> dict[str, Any]:
+    """A row that says how the look-up ended and nothing else."""
+    return dict.fromkeys(SUBSCRIPTIONS.names) | {"billing_id": str(billing_id), "lookup": lookup.value}
+
+
+def gone(billing_id: BillingId) -> dict[str, Any]:
+    """The row of an uninstalled instance: an answer, though not about a plan."""
+    return blank_row(billing_id, Lookup.GONE)
+
+
+def missing(billing_id: BillingId) -> dict[str, Any]:
+    """The row of an id the provider does not know."""
+    return blank_row(billing_id, Lookup.MISSING)
+
+
+def unanswered(billing_id: BillingId, detail: str) -> dict[str, Any]:
+    """The row of an id about which nothing was learnt, with a short sentence that says why."""
+    return blank_row(billing_id, Lookup.ERROR) | {"detail": detail[:MAX_DETAIL]}
+
+
+def pull_of(rows: Sequence[dict[str, Any]], *, gave_up: bool = False) -> Pull:
+    """The Pull of these rows: L3 only where the presence or absence of every single id was proven."""
+    unanswered = [row for row in rows if row["lookup"] == Lookup.ERROR]
+    return Pull(
+        table=pa.Table.from_pylist(list(rows), schema=SUBSCRIPTIONS),
+        level="L1" if unanswered or gave_up else "L3",
+        enumerated=not gave_up,
+        asked=len(rows),
+        unanswered=len(unanswered),
+        problems=tuple(_problems(rows, unanswered, gave_up)),
+    )
+
+
+def _problems(rows: Sequence[dict[str, Any]], unanswered: Sequence[dict[str, Any]], gave_up: bool) -> list[str]:
+    sentences = []
+    if unanswered:
+        reasons = Counter(_without_request_id(row["detail"]) for row in unanswered).most_common(REASONS_SHOWN)
+        shown = "; ".join(f"{count:,} × {reason}" for reason, count in reasons)
+        sentences.append(f"{len(unanswered):,}/{len(rows):,} instances were not answered ({shown})")
+    if gave_up:
+        asked = sum(1 for row in rows if not str(row["detail"]).startswith("not asked"))
+        sentences.append(f"the pull was given up after {asked:,}/{len(rows):,} instances: run it again")
+    gone = sum(1 for row in rows if row["lookup"] == Lookup.GONE)
+    if gone and gone == len(rows) - len(unanswered) and gone > 1:
+        sentences.append(f"every answer ({gone:,}/{len(rows):,}) says that the app is uninstalled: check the app id")
+    return sentences
+
+
+def _without_request_id(detail: str) -> str:
+    return detail.partition(" (request ")[0]

@@ -1,0 +1,160 @@
+"""The sandbox's billing server: the application on a loopback port, in a thread of this process or as a process.
+
+`python -m credit_pipeline.sandbox.billing --book FILE --state FILE` serves until SIGTERM. Who starts and finds that
+process is in `billing_process`.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from credit_pipeline.sandbox.billing_api import BillingApi, Credentials
+from credit_pipeline.sandbox.billing_book import BillingBook
+from credit_pipeline.sandbox.billing_faults import FaultBook
+from credit_pipeline.sandbox.billing_state import APP_ID, ServerState, known_secret
+
+HOST = "127.0.0.1"
+
+
+class _OpenConnection(H11Protocol):
+    """Hands each request its connection, so that a fault can break it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Keeps the transport where the application finds it."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _PromptServer(uvicorn.Server):
+    """Ends 10 ms after it is told to; uvicorn's own loop looks ten times a second, which a hundred tests would feel."""
+
+    async def main_loop(self) -> None:
+        """Serves until told to end."""
+        while not self.should_exit:
+            await asyncio.sleep(0.01)
+
+
+def new_credentials(app_secret: str | None = None) -> Credentials:
+    """The sandbox app with a random secret, and a random token for the control API."""
+    return Credentials(
+        app_id=APP_ID,
+        app_secret=app_secret or secrets.token_urlsafe(24),
+        control_token=secrets.token_urlsafe(24),
+    )
+
+
+class BillingServer:
+    """A billing server in a thread, for tests: `with BillingServer(book) as server: … server.base_url`."""
+
+    def __init__(
+        self,
+        book: BillingBook | None = None,
+        *,
+        credentials: Credentials | None = None,
+        port: int = 0,
+        per_minute: int = 200,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.book = BillingBook() if book is None else book
+        self.faults = FaultBook()
+        self.credentials = credentials or new_credentials()
+        self._socket = _listen(port)
+        self.port: int = self._socket.getsockname()[1]
+        api = BillingApi(self.book, self.faults, self.credentials, per_minute=per_minute, clock=clock)
+        self._server = _uvicorn(api, prompt=True)
+        self._thread = threading.Thread(target=self._serve, name="sandbox-billing", daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is."""
+        return f"http://{HOST}:{self.port}"
+
+    def start(self) -> Self:
+        """Serves. Connections are accepted from the moment this object exists, and answered from now."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stops serving and frees the port; a second call does nothing."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+
+def serve(book_path: Path, state_path: Path, port: int) -> None:
+    """Serves the book of a file until SIGTERM or SIGINT, and says in the state file where."""
+    listening = _listen(port)
+    credentials = new_credentials(known_secret(state_path))
+    server = _uvicorn(BillingApi(BillingBook.load(book_path), FaultBook(), credentials))
+    with suppress(PermissionError):
+        os.setsid()  # a session of our own: the terminal's interrupt is for the command that started us
+    # uvicorn stops gracefully and then raises the signal once more.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ServerState.of_this_process(port=listening.getsockname()[1], credentials=credentials, book=book_path).write(
+        state_path
+    )
+    server.run(sockets=[listening])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of the server process."""
+    parser = argparse.ArgumentParser(prog="credit_pipeline.sandbox.billing", description="Sandbox billing server.")
+    parser.add_argument("--book", type=Path, required=True, help="file of the billing book")
+    parser.add_argument("--state", type=Path, required=True, help="file that will say where the server is")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
+    given = parser.parse_args(arguments)
+    serve(given.book, given.state, given.port)
+
+
+def _listen(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+    except OSError:
+        listening.close()
+        raise
+    listening.listen(256)
+    return listening
+
+
+def _uvicorn(api: BillingApi, *, prompt: bool = False) -> uvicorn.Server:
+    config = uvicorn.Config(
+        api.application(),
+        http=_OpenConnection,
+        ws="none",
+        log_config=None,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=1,
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+    )
+    return (_PromptServer if prompt else uvicorn.Server)(config)
+
+
+if __name__ == "__main__":
+    main()
