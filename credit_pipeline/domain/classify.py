@@ -13,7 +13,7 @@ from credit_pipeline.domain.account import Account, BillingStatus, Lookup, Mark,
 from credit_pipeline.domain.codes import CODES, Code, Severity, by_precedence
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.domain.findings import Finding, finding, fingerprint
-from credit_pipeline.domain.history import observed
+from credit_pipeline.domain.history import observed, since_plan_change
 from credit_pipeline.domain.plans import Catalogue, Plan, Unmapped
 from credit_pipeline.domain.policy import EndLabels, Policy, Trial
 from credit_pipeline.domain.proof import Owed, Proof, Verdict, owed
@@ -68,22 +68,43 @@ class Judgement:
 
 def classify(account: Account, rules: Rules) -> Judgement:
     """Judge one account. Unknown answers are findings of their own and never move credits."""
-    unknown = _unknown(account)
-    if unknown is not None:
-        kept, closed = _open_events(account)
-        return Judgement(account=account, findings=(unknown, *kept), closed=closed)
-    kept, closed = _open_events(account)
+    kept, closed = _open_events(account, rules)
     fresh = tuple(events.movements(account, rules.catalogue, rules.policy, rules.now))
     found = [*kept, *(f for f in fresh if f.fingerprint not in {k.fingerprint for k in kept})]
-    found += _state(account, rules, found)
     accepted = account.memory.accepted if account.memory else frozenset()
+    unknown = _unknown(account)
+    if unknown is not None:
+        seen = _despite_unknown(account, found)
+        return Judgement(
+            account=account, findings=(unknown, *(f for f in seen if f.fingerprint not in accepted)), closed=closed
+        )
+    granted = any(why == GRANTED_SINCE for _, why in closed)
+    found += _state(account, rules, found, granted=granted)
     findings = tuple(f for f in found if f.fingerprint not in accepted)
+    names = {f.fingerprint for f in found}
+    closed = tuple(end for end in closed if end[0] not in names)  # what is found again under its name goes on
+    mark = Mark.ADOPTED if granted else None if findings else _mark(account, rules)
     if rules.settle and _unsettled(account, findings, rules):
-        settled = tuple(_as_pending(f) for f in findings)
-        return Judgement(account=account, findings=settled, closed=closed, pending=True)
+        settled = tuple(f if _known(account, f) else _as_pending(f) for f in findings)
+        return Judgement(account=account, findings=settled, closed=closed, mark=mark, pending=True)
     corrections = decide.corrections(account, findings, rules.catalogue, rules.policy)
-    mark = None if findings else _mark(account, rules)
     return Judgement(account=account, findings=findings, corrections=corrections, closed=closed, mark=mark)
+
+
+GRANTED_SINCE = "the product granted it since"
+
+
+def _despite_unknown(account: Account, found: list[Finding]) -> list[Finding]:
+    """Open events, a grant found missing (unknown resolves nothing), and a loss seen.
+
+    A look without billing's answer is not remembered, so the next one finds that loss.
+    """
+    known = [f for f in found if _known(account, f)]
+    if account.billing.lookup is not Lookup.ERROR:
+        known += [f for f in found if f.code is Code.UNEXPLAINED_DECREASE and f not in known]
+    waiting = account.memory.open_mismatches if account.memory else ()
+    missing = [m for m in waiting if m.code == Code.GRANT_MISSING.value and not m.is_event and "verdict" in m.evidence]
+    return known + [replace(_again(m, Code.GRANT_MISSING), is_event=False, lane=Lane.NONE) for m in missing]
 
 
 def _unknown(account: Account) -> Finding | None:
@@ -110,7 +131,7 @@ def _unmapped(account: Account, where: str, unmapped: Unmapped) -> Finding:
     return finding(account, Code.PLAN_UNMAPPED, where, evidence=evidence)
 
 
-def _open_events(account: Account) -> tuple[list[Finding], tuple[tuple[str, str], ...]]:
+def _open_events(account: Account, rules: Rules) -> tuple[list[Finding], tuple[tuple[str, str], ...]]:
     """Events of earlier runs: still open, or closed now with the reason. Silence closes nothing."""
     kept: list[Finding] = []
     closed: list[tuple[str, str]] = []
@@ -118,7 +139,7 @@ def _open_events(account: Account) -> tuple[list[Finding], tuple[tuple[str, str]
         if not event.is_event:
             continue
         code = Code(event.code)
-        why = _ended(account, event, code)
+        why = _ended(account, event, code, rules.now)
         if why:
             closed.append((event.fingerprint, why))
         else:
@@ -126,7 +147,7 @@ def _open_events(account: Account) -> tuple[list[Finding], tuple[tuple[str, str]
     return kept, tuple(closed)
 
 
-def _ended(account: Account, event: OpenMismatch, code: Code) -> str | None:
+def _ended(account: Account, event: OpenMismatch, code: Code, now: datetime) -> str | None:
     memory, balance = account.memory, account.balance
     assert memory is not None
     if any(event.fingerprint in key for key in memory.applied_keys):
@@ -134,8 +155,11 @@ def _ended(account: Account, event: OpenMismatch, code: Code) -> str | None:
     if code is Code.GRANT_MISSING:
         if any(f"{g.plan}@{g.period_start.isoformat()}" == _event_key(event) for g in memory.grants):
             return "granted by a correction"
-        if balance.available is not None and balance.available >= event.evidence["would_be_available"]:
-            return "the product granted it since"
+        if event.evidence["verdict"] == Verdict.RAISE.value:
+            if balance.total is not None and balance.total >= event.evidence["allowance"]:
+                return "the total is back at the allowance"
+        elif events.allowance_came(account, event.evidence["allowance"], now):
+            return GRANTED_SINCE
     if code is Code.GRANT_LOST and balance.total is not None and balance.total >= event.evidence["allowance"]:
         return "the total is back at the allowance"
     if code is Code.RENEWAL_MISSING and balance.used is not None and balance.used < event.evidence["used"][0]:
@@ -161,8 +185,8 @@ def _again(event: OpenMismatch, code: Code) -> Finding:
     )
 
 
-def _state(account: Account, rules: Rules, found: list[Finding]) -> list[Finding]:
-    """What the present state alone says, given the events already found."""
+def _state(account: Account, rules: Rules, found: list[Finding], *, granted: bool) -> list[Finding]:
+    """What the present state alone says, given the events already found; `granted`: the product has just granted."""
     billing, balance, policy = account.billing, account.balance, rules.policy
     assert balance.total is not None
     assert balance.used is not None
@@ -180,8 +204,17 @@ def _state(account: Account, rules: Rules, found: list[Finding]) -> list[Finding
     if policy.trial is Trial.NONE and billing.status is BillingStatus.TRIALING:
         return result
     losses = [f for f in found if f.code is Code.UNEXPLAINED_DECREASE]
-    verdict = owed(account, plan, rules.catalogue, policy, rules.now, losses_since=_since_change(account, plan, losses))
-    result += _grant(account, plan, verdict, found)
+    if not granted:
+        verdict = owed(
+            account,
+            plan,
+            rules.catalogue,
+            policy,
+            rules.now,
+            losses_since=_since_change(account, plan, losses),
+            was_missing=_was_missing(account, plan, rules.now),
+        )
+        result += _grant(account, plan, verdict, found)
     if billing.period is not None:
         missed = events.renewal(account, plan, billing.period, policy, rules.now)
         if missed and not any(f.fingerprint == missed.fingerprint for f in found):
@@ -193,8 +226,30 @@ def _since_change(account: Account, plan: Plan, losses: list[Finding]) -> bool:
     """Whether credits vanished since billing last changed to this plan (always, where no change was seen)."""
     if account.memory is None or not losses:
         return False
-    seen = [s for s in observed(account.memory) if s.billed_plan != plan.name]
+    seen = [s for s in observed(account.memory) if s.billed_plan not in {None, plan.name}]
     return not seen or any(f.evidence["to"] > seen[-1].as_of.isoformat() for f in losses)
+
+
+def _was_missing(account: Account, plan: Plan, now: datetime) -> bool:
+    """Whether the last run found this plan's grant missing and nothing was seen to come since."""
+    missing = Code.GRANT_MISSING.value, plan.name
+    before = account.memory.open_mismatches if account.memory else ()
+    named = [m for m in before if (m.code, m.evidence.get("plan")) == missing]
+    return any(m.evidence.get("verdict") != Verdict.RAISE.value for m in named) and events.nothing_visibly_came(
+        account, now
+    )
+
+
+def _stands(account: Account, plan: Plan, found: list[Finding]) -> bool:
+    """Whether the grant of this term of the plan is an open event already, under whatever period it was opened."""
+    before = since_plan_change(account.memory, plan)[0] if account.memory else None
+    opened = {m.fingerprint: m.opened_at for m in account.memory.open_mismatches} if account.memory else {}
+    return any(
+        f.code is Code.GRANT_MISSING
+        and f.evidence["plan"] == plan.name
+        and (before is None or f.fingerprint not in opened or opened[f.fingerprint] > before.seen_until)
+        for f in found
+    )
 
 
 def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) -> list[Finding]:
@@ -208,13 +263,17 @@ def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) ->
         "proof": verdict.proof.value,
     }
     where = (plan.name, period.start if period else None)
-    if any(f.fingerprint == fingerprint(account, Code.GRANT_MISSING, *where) for f in found):
+    same = fingerprint(account, Code.GRANT_MISSING, *where)
+    if _stands(account, plan, found) or any(f.fingerprint == same for f in found):
         return []  # the open event stands until a person closes it
     if verdict.verdict is Verdict.LOST:
-        mine = fingerprint(account, Code.GRANT_LOST, *where)
-        if any(f.fingerprint == mine for f in found):
+        if any(f.code is Code.GRANT_LOST and f.evidence["plan"] == plan.name for f in found):
             return []
-        return [finding(account, Code.GRANT_LOST, *where, delta=plan.credits - balance.total, evidence=facts)]
+        restored = "|".join(account.memory.applied_keys) if account.memory else ""
+        again: tuple[object, ...] = where
+        while fingerprint(account, Code.GRANT_LOST, *again) in restored:
+            again = (*again, "again")  # lost anew after its restore: another event, with another key
+        return [finding(account, Code.GRANT_LOST, *again, delta=plan.credits - balance.total, evidence=facts)]
     if verdict.verdict is Verdict.NOTHING:
         return []
     raised = verdict.verdict is Verdict.RAISE
@@ -222,8 +281,6 @@ def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) ->
     person = verdict.verdict is Verdict.UNPROVEN or bool(verdict.holds)
     lane = Lane.AUTO if not person else Lane.APPROVE if period else Lane.REVIEW
     facts |= {"verdict": verdict.verdict.value, "holds": list(verdict.holds)}
-    if person:
-        facts |= {"would_be_available": (balance.available or 0) + plan.credits}
     return [
         finding(
             account,
@@ -275,7 +332,8 @@ def _ended_since(account: Account, rules: Rules) -> datetime | None:
     since = None
     for seen in reversed(observed(memory)):
         label = rules.catalogue.resolve_label(seen.label)
-        if seen.billed_plan != now_free or isinstance(label, Unmapped) or label.plan.free:
+        ended = seen.billed_plan == now_free or seen.billed_status == BillingStatus.ENDED.value
+        if not ended or isinstance(label, Unmapped) or label.plan.free:
             break
         since = seen.as_of
     return since
@@ -315,6 +373,8 @@ def _mark(account: Account, rules: Rules) -> Mark | None:
     seen = observed(account.memory)
     if not account.billing.status.live:
         return None
+    if rules.policy.trial is Trial.NONE and account.billing.status is BillingStatus.TRIALING:
+        return None
     if not seen:
         return Mark.ASSUMED if rules.first_run else None
     same = [s for s in seen if (s.billed_plan, s.billed_period_start) == (plan.name, period.start)]
@@ -323,6 +383,7 @@ def _mark(account: Account, rules: Rules) -> Mark | None:
         return held
     if events.awaits_renewal(account, period, rules.policy, rules.now):
         return None
-    renewed = seen[-1].billed_plan == plan.name
-    began = period.start if renewed else same[0].as_of if same else rules.now
+    before, since = since_plan_change(account.memory, plan)
+    looks = [s.as_of for s in since if s in seen] or [rules.now]
+    began = period.start if before is None else max(period.start, looks[0])
     return Mark.ADOPTED if rules.now - began >= rules.policy.settle_time else None

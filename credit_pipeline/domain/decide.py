@@ -48,7 +48,8 @@ def corrections(
     if policy.renewal is None:
         return ()
     parts = list(_parts(account, findings, catalogue, policy))
-    made = (_correction(account, lane, [p for p in parts if p.lane is lane]) for lane in (Lane.AUTO, Lane.APPROVE))
+    lanes = (Lane.AUTO, Lane.APPROVE)
+    made = (_correction(account, lane, _one_grant(account, [p for p in parts if p.lane is lane])) for lane in lanes)
     return tuple(correction for correction in made if correction is not None)
 
 
@@ -70,7 +71,17 @@ def _correction(account: Account, lane: Lane, parts: list[Part]) -> Correction |
     )
 
 
+def _one_grant(account: Account, parts: list[Part]) -> list[Part]:
+    """One transaction makes one grant: the billed plan's first, the others wait for the next plan."""
+    billed = account.billing.plan.name if account.billing.plan else None
+    grants = [(part, part.step.grant_key.plan) for part in parts if isinstance(part.step, GrantCredits)]
+    waiting = [part for part, _ in sorted(grants, key=lambda grant: grant[1] != billed)[1:]]
+    return [part for part in parts if part not in waiting]
+
+
 def _parts(account: Account, findings: Sequence[Finding], catalogue: Catalogue, policy: Policy) -> Iterable[Part]:
+    restores = list(_restore(account, findings, catalogue))
+    restored = sum(part.step.delta for part in restores if isinstance(part.step, AdjustCredits))
     for found in findings:
         if found.code is Code.PLAN_MISMATCH and account.billing.plan is not None:
             yield _label(account, account.billing.plan, found, Lane.AUTO)
@@ -79,12 +90,12 @@ def _parts(account: Account, findings: Sequence[Finding], catalogue: Catalogue, 
             if policy.on_end is OnEnd.FORFEIT:
                 yield from _forfeit(account, catalogue.free, found)
         elif found.code is Code.GRANT_MISSING:
-            yield from _grant(account, found, catalogue, policy)
+            yield from _grant(account, found, catalogue, policy, restored)
         elif found.code is Code.RENEWAL_MISSING:
             yield _reset_used(account, found)
         elif found.code is Code.GRANT_DUPLICATE:
             yield from _claw_back(account, found)
-    yield from _restore(account, findings)
+    yield from restores
 
 
 def _label(account: Account, plan: Plan, found: Finding, lane: Lane) -> Part:
@@ -92,8 +103,11 @@ def _label(account: Account, plan: Plan, found: Finding, lane: Lane) -> Part:
     return Part(lane=lane, code=found.code, step=SetPlan(plan=plan.name, label=plan.label), reason=reason)
 
 
-def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Policy) -> Iterable[Part]:
-    """The event's own period is granted, also when a later one has begun: an approval gives it once."""
+def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Policy, restored: int) -> Iterable[Part]:
+    """The event's own period is granted, also when a later one has begun: an approval gives it once.
+
+    A raise waiting for the same person as a restore is computed after it, or the loss would be paid twice.
+    """
     facts, balance = found.evidence, account.balance
     plan = catalogue.named(facts["plan"])
     if plan is None or found.lane not in {Lane.AUTO, Lane.APPROVE}:
@@ -101,7 +115,9 @@ def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Polic
     assert balance.total is not None
     assert balance.available is not None
     raised = facts["verdict"] == Verdict.RAISE.value
-    delta = plan.credits - balance.total if raised and policy.shortfall is Shortfall.RAISE else plan.credits
+    given = restored if found.lane is Lane.APPROVE else 0
+    raising = raised and policy.shortfall is Shortfall.RAISE
+    delta = plan.credits - balance.total - given if raising else plan.credits
     if delta <= 0:
         return
     if plan.free:
@@ -164,7 +180,7 @@ def _forfeit(account: Account, free: Plan, found: Finding) -> Iterable[Part]:
         )
 
 
-def _restore(account: Account, findings: Sequence[Finding]) -> Iterable[Part]:
+def _restore(account: Account, findings: Sequence[Finding], catalogue: Catalogue) -> Iterable[Part]:
     """One restore for all losses: what was lost less what was given back since, at least the shortfall of the floor."""
     losses = [f for f in findings if f.code is Code.UNEXPLAINED_DECREASE]
     lost = [f for f in findings if f.code is Code.GRANT_LOST]
@@ -172,7 +188,7 @@ def _restore(account: Account, findings: Sequence[Finding]) -> Iterable[Part]:
     remaining = 0
     if losses and account.memory is not None:
         since = min(datetime.fromisoformat(f.evidence["to"]) for f in losses)
-        remaining = sum(int(f.evidence["loss"]) for f in losses) - given_back(account.memory, since)
+        remaining = sum(int(f.evidence["loss"]) for f in losses) - given_back(account.memory, since, catalogue)
     shortfall = max((int(f.evidence["allowance"]) - account.balance.total for f in lost), default=0)
     amount = max(remaining, shortfall)
     if amount <= 0:

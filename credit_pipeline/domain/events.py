@@ -34,6 +34,23 @@ def movements(account: Account, catalogue: Catalogue, policy: Policy, now: datet
             yield from _increase(account, before, after, moved, policy)
 
 
+def allowance_came(account: Account, allowance: int, now: datetime) -> bool:
+    """Whether a whole allowance arrived since the last observation; zeroing `used` moves no total and is none."""
+    present = current(account.billing, account.balance, now)
+    links = recent_links(account.memory, present) if account.memory and present else ()
+    return any(after.total != before.total and movement(before, after) >= allowance for before, after in links)
+
+
+def nothing_visibly_came(account: Account, now: datetime) -> bool:
+    """Whether the total neither rose nor was folded since the last observation; a plain loss brings nothing."""
+    present = current(account.billing, account.balance, now)
+    links = recent_links(account.memory, present) if account.memory and present else ()
+    return bool(links) and all(
+        after.total == before.total or (after.total < before.total and after.used >= before.used)
+        for before, after in links
+    )
+
+
 def _decrease(account: Account, before: Sighting, after: Sighting, loss: int) -> Finding:
     plan = account.balance.plan
     fell_to_allowance = plan is not None and after.total == plan.credits and after.total < before.total
@@ -133,8 +150,8 @@ def renewal_pair(
     settled = period.start + policy.settle_time
     if memory is None or present is None or policy.renewal is not Renewal.RESET_USED or now < settled:
         return None
-    if any(settled <= run < now for run in memory.complete_runs):
-        return None
+    if any(s.seen_until >= settled for s in observed(memory)):
+        return None  # this account was looked at since; a run without its answer does not count
     before = [s for s in observed(memory) if s.as_of < period.start]
     if not before or before[-1].billed_plan != plan.name:
         return None

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from credit_pipeline.domain.account import Balance, Billing, Memory, Sighting, SightingKind
 from credit_pipeline.domain.periods import Period
-from credit_pipeline.domain.plans import Plan
+from credit_pipeline.domain.plans import Catalogue, Plan
 
 
 class KeyState(StrEnum):
@@ -81,7 +81,19 @@ def granted_in_this_term(memory: Memory | None, plan: Plan) -> bool:
         return True
     mine = [grant.period_start for grant in memory.grants if grant.plan == plan.name]
     starts = [s.billed_period_start for s in since if s.billed_period_start is not None]
-    return bool(mine) and (before is None or not starts or max(mine) >= min(starts))
+    if before is None or not mine:
+        return bool(mine)
+    return bool(starts) and max(mine) >= min(starts)  # none: the change is seen now for the first time
+
+
+def had_allowance(memory: Memory | None, plan: Plan) -> bool:
+    """Whether the total was ever at the allowance since billing named another plan: if it is lower now, it fell."""
+    for seen in reversed(memory.sightings if memory else ()):
+        if seen.kind is SightingKind.OBSERVED and seen.billed_plan not in {None, plan.name}:
+            return False
+        if seen.total >= plan.credits:
+            return True
+    return False
 
 
 def unbroken(memory: Memory, start: Sighting, links: tuple[Sighting, ...], now: datetime, gap: timedelta) -> bool:
@@ -113,14 +125,20 @@ def recent_links(memory: Memory, now: Sighting) -> tuple[tuple[Sighting, Sightin
     )
 
 
-def given_back(memory: Memory, since: datetime) -> int:
-    """Credits that our own corrections added after `since`."""
-    pairs = pairwise(memory.sightings)
-    return sum(
-        max(0, after.available - before.available)
-        for before, after in pairs
-        if before.kind is SightingKind.BEFORE and after.kind is SightingKind.AFTER and after.as_of > since
+def given_back(memory: Memory, since: datetime, catalogue: Catalogue) -> int:
+    """Credits that our raises added after `since`; a restore closes what it restores.
+
+    A whole allowance, or one that folded `used`, was a new plan's grant: it gives nothing back.
+    """
+    allowances = {plan.credits for plan in catalogue.plans}
+    gains = (
+        after.total - before.total
+        for before, after in pairwise(memory.sightings)
+        if (before.kind, after.kind) == (SightingKind.BEFORE, SightingKind.AFTER)
+        and after.as_of > since
+        and after.used == before.used
     )
+    return sum(gain for gain in gains if gain > 0 and gain not in allowances)
 
 
 def _shows(observation: Sighting, state: Sighting) -> bool:

@@ -1,7 +1,7 @@
 """Proof before money: when a counter account's grant is proven missing (semantics §5).
 
 A low `available` proves nothing: it may have been spent. Two things prove: a total below the allowance, and an unbroken
-watch over the account since billing's plan changed in which total never rose and used never fell.
+watch over the account since billing's plan changed in which total never moved and used never fell.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,12 @@ from credit_pipeline.domain.history import (
     KeyState,
     current,
     granted_in_this_term,
+    had_allowance,
     key_state,
     since_plan_change,
     unbroken,
 )
-from credit_pipeline.domain.plans import Catalogue, Plan
+from credit_pipeline.domain.plans import Catalogue, Plan, Resolved
 from credit_pipeline.domain.policy import Policy
 
 
@@ -54,11 +55,20 @@ class Owed:
 
 
 def owed(
-    account: Account, plan: Plan, catalogue: Catalogue, policy: Policy, now: datetime, *, losses_since: bool
+    account: Account,
+    plan: Plan,
+    catalogue: Catalogue,
+    policy: Policy,
+    now: datetime,
+    *,
+    losses_since: bool,
+    was_missing: bool = False,
 ) -> Owed:
     """Judge one live paid counter account; `losses_since` tells of a loss observed since billing's plan changed.
 
     The order matters: a key that is taken ends the matter, so that a label lost after the grant is never paid twice.
+    `was_missing`: an earlier run found the grant missing and nothing was seen to come since, so a proof that has ended
+    (the product zeroed `used`, a day without a look) leaves a person's case and not silence.
     """
     total, memory, period = account.balance.total, account.memory, account.billing.period
     assert total is not None
@@ -70,8 +80,11 @@ def owed(
     label = account.balance.plan
     upgrade = label is None or label.rank < plan.rank
     if not floor and not history:
-        return Owed(verdict=Verdict.UNPROVEN if upgrade else Verdict.NOTHING)
-    holds = tuple(_holds(account, state, floor=floor and not history, losses_since=losses_since))
+        return Owed(verdict=Verdict.UNPROVEN if upgrade or was_missing else Verdict.NOTHING)
+    fell = losses_since or had_allowance(memory, plan)
+    holds = tuple(_holds(account, state, floor=floor and not history, losses_since=fell))
+    if history and _labelled_before(account, plan, catalogue):
+        holds += ("the product called the account this plan before billing did, so it may have granted before too",)
     proof = Proof.HISTORY if history else Proof.FLOOR
     return Owed(verdict=Verdict.UPGRADE if upgrade or history else Verdict.RAISE, proof=proof, holds=holds)
 
@@ -91,7 +104,8 @@ def credits_never_came(account: Account, plan: Plan, catalogue: Catalogue, polic
     """History proof: billing moved up to this plan, and since the last look before that no credit arrived.
 
     A total that fell is no proof either: a product may fold what is left into a new total (6,000 used 5,400 becomes
-    5,600 used 0), and a burst of spending right after would look just like it.
+    5,600 used 0), and a burst of spending right after would look just like it. Nor is a state that a grant leaves as
+    it is: 6,000 used 5,000 folds into 6,000, and a total of 5,000 set to 5,000 stays.
     """
     memory = account.memory
     present = current(account.billing, account.balance, now)
@@ -103,10 +117,18 @@ def credits_never_came(account: Account, plan: Plan, catalogue: Catalogue, polic
         return False
     if not unbroken(memory, start, links, now, policy.max_gap):
         return False
-    return all(_nothing_came(a, b) for a, b in pairwise((start, *links, present)))
+    return all(_nothing_came(a, b, plan.credits) for a, b in pairwise((start, *links, present)))
 
 
-def _nothing_came(earlier: Sighting, later: Sighting) -> bool:
+def _labelled_before(account: Account, plan: Plan, catalogue: Catalogue) -> bool:
+    start = since_plan_change(account.memory, plan)[0] if account.memory else None
+    label = catalogue.resolve_label(start.label) if start else None
+    return isinstance(label, Resolved) and label.plan.rank >= plan.rank
+
+
+def _nothing_came(earlier: Sighting, later: Sighting, allowance: int) -> bool:
     if earlier.kind is SightingKind.BEFORE and later.kind is SightingKind.AFTER:
         return True  # our own correction; had it been this grant, the key would be taken
+    if allowance in {earlier.total, earlier.used}:
+        return False
     return later.total == earlier.total and later.used >= earlier.used

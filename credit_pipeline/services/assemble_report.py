@@ -28,6 +28,8 @@ class Run:
     last: CollectionRecord | None
     screened: Screened
     judged: Sequence[Judgement]
+    partial: bool = False
+    """Only named accounts were read: their number says nothing about the source."""
 
     @property
     def facts(self) -> PlanFacts:
@@ -42,7 +44,7 @@ class Run:
             enumerated=self.subscriptions.enumerated,
             store_rows=self.balances.rows,
             answered=self.screened.answered,
-            last_answered=self.last.answered if self.last else None,
+            last_answered=self.last.answered if self.last and not self.partial else None,
             finished_at=max(self.balances.finished_at, self.subscriptions.finished_at),
         )
 
@@ -59,6 +61,7 @@ class Run:
             as_of=self.now,
             answered=self.screened.answered,
             population=self.screened.population,
+            audit_seq=self.balances.audit_seq,
             files=_files(self),
         )
 

@@ -13,8 +13,11 @@ def collect_balances(
 ) -> Snapshot:
     """The product's balances, all of them or those asked for, as of `now`."""
     began = time.monotonic()
+    audit_seq = gateways.plans.audit_head()[0] if gateways.memory.installed() else 0
     table = gateways.store.read(accounts)
-    return gateways.snapshots.write(table, noun="balances", run_id=run_id, as_of=now, finished_at=now + _since(began))
+    return gateways.snapshots.write(
+        table, noun="balances", run_id=run_id, as_of=now, finished_at=now + _since(began), audit_seq=audit_seq
+    )
 
 
 def collect_subscriptions(

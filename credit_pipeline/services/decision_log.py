@@ -9,6 +9,7 @@ import logging
 
 from credit_pipeline.domain.account import AccountId
 from credit_pipeline.domain.classify import Judgement
+from credit_pipeline.domain.codes import CODES
 from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.services.ports import RowOutcome
 
@@ -43,7 +44,8 @@ class DecisionLog:
             for reason in correction.reasons:
                 self.logger.info("%s: [%s] %s", who, correction.lane.value, reason)
         if judgement.lane.value in {"approve", "review"}:
-            self.logger.warning("MANUAL ACTION: %s: %s (%s)", who, judgement.primary.value, judgement.lane.value)
+            code, lane = judgement.primary, judgement.lane.value
+            self.logger.warning("MANUAL ACTION: %s: %s (%s): %s", who, code.value, lane, CODES[code].recovery)
 
     def all_correct(self, population: int) -> None:
         """Nothing was found."""

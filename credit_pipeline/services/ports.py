@@ -99,6 +99,8 @@ class Snapshot:
     asked: int = 0
     unanswered: int = 0
     problems: tuple[str, ...] = ()
+    audit_seq: int = 0
+    """The head of the audit chain before the read began: our later corrections are not in it."""
 
 
 class Snapshots(Protocol):
@@ -113,6 +115,7 @@ class Snapshots(Protocol):
         as_of: datetime,
         finished_at: datetime,
         pull: Pull | None = None,
+        audit_seq: int = 0,
     ) -> Snapshot:
         """Stores the table and returns its reference, with the pull's completeness where there is one."""
         ...
@@ -154,6 +157,7 @@ class CollectionRecord:
     as_of: datetime
     answered: int
     population: int
+    audit_seq: int
     files: Mapping[str, str] = field(default_factory=dict)
     """Noun → `path#sha256` of each snapshot."""
 
@@ -296,6 +300,10 @@ class PlanStore(Protocol):
 
     def approve(self, plan_id: str, selection: Selection, who: str, reason: str) -> int:
         """Records the approval and returns how many rows it released. Raises PlanError where it may not."""
+        ...
+
+    def reject(self, plan_id: str, who: str, reason: str) -> None:
+        """Ends a waiting plan; earlier approvals of its rows count no more. Raises PlanError where it may not."""
         ...
 
     def ever_applied(self) -> bool:

@@ -70,6 +70,7 @@ def reconcile(
         last=last,
         screened=screened,
         judged=judged,
+        partial=accounts is not None,
     )
     if memory and accounts is None and not run.refusals:
         memory.record(
@@ -79,6 +80,6 @@ def reconcile(
             closed=[end for judgement in judged for end in judgement.closed],
         )
     report = run.report()
-    if not report.mismatches:
+    if not report.mismatches and not report.refusals:
         log.all_correct(report.population)
     return report

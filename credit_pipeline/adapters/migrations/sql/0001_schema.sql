@@ -33,6 +33,7 @@ CREATE TABLE credit_pipeline.snapshot (
     as_of      timestamptz NOT NULL,
     answered   bigint NOT NULL,
     population bigint NOT NULL,
+    audit_seq  bigint NOT NULL,            -- the chain's head when it was read: what is later came after, whatever the clocks say
     files      jsonb NOT NULL,             -- noun -> path#sha256
     PRIMARY KEY (system, as_of)
 );
@@ -53,6 +54,7 @@ CREATE TABLE credit_pipeline.observation (
     unanswered_since    timestamptz,       -- the account had no answer since then; its gap counts from here
     PRIMARY KEY (system, account)
 );
+CREATE INDEX observation_unanswered ON credit_pipeline.observation (system, account) WHERE unanswered_since IS NOT NULL;
 
 -- Earlier versions: first seen at as_of, last seen at seen_until. Marks live on in here.
 CREATE TABLE credit_pipeline.observation_log (
@@ -163,7 +165,6 @@ CREATE TABLE credit_pipeline.audit (
     plan_id          text   GENERATED ALWAYS AS (payload::jsonb ->> 'plan_id') STORED,
     account          text   GENERATED ALWAYS AS (payload::jsonb ->> 'account') STORED,
     key              text   GENERATED ALWAYS AS (payload::jsonb ->> 'key') STORED,
-    keys             jsonb  GENERATED ALWAYS AS (payload::jsonb -> 'keys') STORED, -- every key this change took
     delta            bigint GENERATED ALWAYS AS ((payload::jsonb ->> 'delta')::bigint) STORED,
     before_label     text   GENERATED ALWAYS AS (payload::jsonb #>> '{before,plan}') STORED,
     before_total     bigint GENERATED ALWAYS AS ((payload::jsonb #>> '{before,total}')::bigint) STORED,
@@ -176,7 +177,6 @@ CREATE TABLE credit_pipeline.audit (
     PRIMARY KEY (system, seq)
 );
 CREATE UNIQUE INDEX audit_key_once ON credit_pipeline.audit (system, key) WHERE key IS NOT NULL;
-CREATE INDEX audit_keys ON credit_pipeline.audit USING gin (keys jsonb_path_ops);
 CREATE INDEX audit_account ON credit_pipeline.audit (system, account, seq);
 CREATE INDEX audit_plan ON credit_pipeline.audit (plan_id);
 
@@ -190,6 +190,14 @@ CREATE TRIGGER append_only_rows BEFORE UPDATE OR DELETE ON credit_pipeline.audit
     FOR EACH ROW EXECUTE FUNCTION credit_pipeline.audit_is_append_only();
 CREATE TRIGGER append_only_table BEFORE TRUNCATE ON credit_pipeline.audit
     FOR EACH STATEMENT EXECUTE FUNCTION credit_pipeline.audit_is_append_only();
+
+-- Every key a change took, one by one: a grant and a restore may stand in one correction, and neither is made twice.
+CREATE TABLE credit_pipeline.taken_key (
+    system    text NOT NULL,
+    key       text NOT NULL,
+    audit_seq bigint NOT NULL,
+    PRIMARY KEY (system, key)
+);
 
 -- The life of findings. Events (losses, unproven grants, ...) stay open until restored, explained or accepted.
 CREATE TABLE credit_pipeline.mismatch (

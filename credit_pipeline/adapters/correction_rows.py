@@ -1,0 +1,124 @@
+"""A correction as a row of `credit_pipeline.correction`, and back. No SQL and no connection here.
+
+`content` holds the whole correction; the columns beside it are what the write path carries out. `stored_correction`
+refuses a row whose columns no longer say what its content says.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from credit_pipeline.domain.account import AccountId, BillingId
+from credit_pipeline.domain.corrections import (
+    AdjustCredits,
+    Correction,
+    GrantCredits,
+    GrantKey,
+    Lane,
+    Seen,
+    SetPlan,
+    Step,
+    step_fields,
+)
+from credit_pipeline.domain.errors import PlanError
+
+Columns = dict[str, Any]
+
+
+def columns(correction: Correction) -> Columns:
+    """The row of a correction: every column but plan, number, system and what becomes of it.
+
+    Raises PlanError where the row could not hold it: one grant and one label are all that one transaction may write.
+    """
+    grants = [step for step in correction.steps if isinstance(step, GrantCredits)]
+    labels = [step for step in correction.steps if isinstance(step, SetPlan)]
+    if len(grants) > 1 or len(labels) > 1:
+        raise PlanError("a correction holds several grants or labels for one account: plan them one after the other")
+    grant, label = correction.grant, correction.set_plan
+    adjusted = correction.adjustments
+    return {
+        "account": correction.account_id,
+        "lane": correction.lane.value,
+        "digest": correction.digest,
+        "key": correction.key,
+        "keys": [*(str(step.grant_key) for step in grants), *(step.correction_key for step in adjusted)],
+        "set_label": label.label if label else None,
+        "grant_plan": grant.grant_key.plan if grant else None,
+        "grant_start": grant.grant_key.period_start if grant else None,
+        "grant_end": grant.period_end if grant else None,
+        "grant_credits": grant.delta if grant else None,
+        "reset_used": grant.reset_used if grant else False,
+        "total_delta": sum(step.delta for step in adjusted if not step.lower_used),
+        "used_delta": -sum(step.delta for step in adjusted if step.lower_used),
+        "seen_label": correction.seen.label,
+        "seen_total": correction.seen.total,
+        "seen_used": correction.seen.used,
+        "content": json.dumps(_content(correction), ensure_ascii=False),
+    }
+
+
+def stored_correction(row: Mapping[str, Any]) -> Correction:
+    """The correction of a row, `content` being text or already decoded.
+
+    Raises PlanError where the row was edited after it was saved.
+    """
+    raw = row["content"]
+    correction = _correction(json.loads(raw) if isinstance(raw, str) else raw)
+    expected = columns(correction)
+    del expected["content"]
+    if any(row[name] != value for name, value in expected.items()):
+        raise PlanError("a correction was changed in the database after it was saved: make a new plan")
+    return correction
+
+
+def _content(correction: Correction) -> dict[str, Any]:
+    seen = correction.seen
+    return {
+        "account_id": correction.account_id,
+        "billing_id": correction.billing_id,
+        "lane": correction.lane.value,
+        "codes": list(correction.codes),
+        "steps": [step_fields(step) for step in correction.steps],
+        "reasons": list(correction.reasons),
+        "seen": {"label": seen.label, "total": seen.total, "used": seen.used},
+        "billed_plan": correction.billed_plan,
+    }
+
+
+def _correction(content: Mapping[str, Any]) -> Correction:
+    return Correction(
+        account_id=AccountId(content["account_id"]),
+        billing_id=BillingId(content["billing_id"]),
+        lane=Lane(content["lane"]),
+        codes=tuple(content["codes"]),
+        steps=tuple(_step(fields) for fields in content["steps"]),
+        reasons=tuple(content["reasons"]),
+        seen=Seen(**content["seen"]),
+        billed_plan=content["billed_plan"],
+    )
+
+
+def _step(fields: Mapping[str, Any]) -> Step:
+    match fields["step"]:
+        case "GrantCredits":
+            account = fields["grant_key"].rpartition("/")[0].removesuffix("/" + fields["plan"])
+            return GrantCredits(
+                delta=fields["delta"],
+                grant_key=GrantKey(
+                    account_id=AccountId(account),
+                    plan=fields["plan"],
+                    period_start=datetime.fromisoformat(fields["period_start"]),
+                ),
+                period_end=datetime.fromisoformat(fields["period_end"]),
+                reset_used=fields["reset_used"],
+            )
+        case "SetPlan":
+            return SetPlan(plan=fields["plan"], label=fields["label"])
+        case _:
+            return AdjustCredits(
+                delta=fields["delta"],
+                correction_key=fields["correction_key"],
+                cause=fields["cause"],
+                lower_used=fields["lower_used"],
+            )

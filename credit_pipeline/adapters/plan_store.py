@@ -1,0 +1,214 @@
+"""Saved plans, their states, and the one door to the product's tables (port PlanStore), on psycopg.
+
+Nothing here writes a product table: `apply_batch` calls the SQL function of that name, which alone may.
+How a plan is stored is in `saved_plans.py`, people's decisions are in `plan_approvals.py`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import stamina
+from psycopg.rows import dict_row
+
+from credit_pipeline.adapters import plan_approvals, saved_plans
+from credit_pipeline.adapters.audit_chain import chain_problems
+from credit_pipeline.adapters.correction_rows import columns
+from credit_pipeline.adapters.plan_approvals import Decision, locked_plan, too_old
+from credit_pipeline.adapters.postgres import libpq_url
+from credit_pipeline.adapters.transactions import Contended, Cursor, Row, Transactions
+from credit_pipeline.adapters.write_functions import config_hash
+from credit_pipeline.domain.account import AccountId
+from credit_pipeline.domain.errors import NotInstalled, PlanError
+from credit_pipeline.services.ports import RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.system import CreditSystem
+
+_FINAL = frozenset({"rejected", "applied", "partly_applied", "expired", "superseded"})
+_HELD = frozenset({"blocked_by_guard", "stale_skipped", "needs_approval"})
+
+_STATE = """
+UPDATE credit_pipeline.correction_plan SET state = %(state)s, failures = %(failures)s::jsonb,
+    finished_at = CASE WHEN %(final)s THEN now() END
+WHERE plan_id = %(plan)s
+"""
+_HOLD = """
+UPDATE credit_pipeline.correction AS c SET outcome = h.outcome, failure = h.failure
+FROM unnest(%(seqs)s::int[], %(outcomes)s::text[], %(failures)s::text[]) AS h (seq, outcome, failure)
+WHERE c.plan_id = %(plan)s AND c.system = %(system)s AND c.seq = h.seq AND c.outcome IS NULL
+"""
+# Leans on audit_account, audit_plan, or the primary key read backwards.
+_AUDIT = """
+SELECT payload, prev_hash, hash FROM credit_pipeline.audit
+WHERE system = %(system)s AND (%(account)s::text IS NULL OR account = %(account)s)
+  AND (%(plan)s::text IS NULL OR plan_id = %(plan)s) ORDER BY seq DESC LIMIT %(limit)s
+"""
+_CHAIN = """
+SELECT a.seq, a.payload, a.prev_hash, a.hash FROM credit_pipeline.audit AS a
+WHERE a.system = %s ORDER BY a.seq
+"""
+
+
+class PostgresPlans:
+    """The PlanStore of one system. Times are the database's; `created_at` and `plan_id` are given by `save`."""
+
+    def __init__(self, url: str, system: CreditSystem) -> None:
+        self._system = system.name
+        self._config_hash = config_hash(system)
+        env = system.store.url_env
+        self._transactions = Transactions(libpq_url(url, system.name, env), system.name, env)
+
+    def close(self) -> None:
+        """Ends the connection; a later call opens another."""
+        self._transactions.close()
+
+    def save(self, plan: SavedPlan) -> SavedPlan:
+        """Stores a proposed plan; older waiting plans of the system become superseded, and what earlier approvals of
+        identical rows allow is given to the new one."""
+        rows = [(row.seq, columns(row.correction)) for row in plan.rows]
+        with self._transactions.begin() as cursor:
+            plan_id = saved_plans.insert(cursor, self._system, plan, rows)
+            plan_approvals.inherit(cursor, self._system, plan_id)
+            return saved_plans.read(cursor, self._system, plan_id)
+
+    def load(self, plan_id: str) -> SavedPlan:
+        """The plan with its rows. Raises PlanError where there is none, or where it was edited after it was saved."""
+        with self._transactions.begin() as cursor:
+            return saved_plans.read(cursor, self._system, plan_id)
+
+    def plans(self, limit: int = 20) -> Sequence[SavedPlan]:
+        """The newest plans, without rows."""
+        with self._transactions.begin() as cursor:
+            return saved_plans.newest(cursor, self._system, limit)
+
+    def set_state(self, plan_id: str, state: str, failures: Sequence[str] = ()) -> None:
+        """Moves a plan on. `applying` is entered from proposed or approved, in time; a finished plan stays finished."""
+        with self._transactions.begin() as cursor:
+            plan = locked_plan(cursor, self._system, plan_id)
+            old = too_old(plan) if state == "applying" else None
+            if old is None:
+                _check_move(plan, state)
+            self._move(cursor, plan_id, "expired" if old else state, failures)
+        if old is not None:
+            raise old
+
+    def approve(self, plan_id: str, selection: Selection, who: str, reason: str) -> int:
+        """Records the approval and returns how many rows it released."""
+        decision = Decision(who=who, reason=reason)
+        with self._transactions.begin() as cursor:
+            plan = locked_plan(cursor, self._system, plan_id)
+            if (old := too_old(plan)) is None:
+                return plan_approvals.approve(cursor, plan, selection, decision)
+            self._move(cursor, plan_id, "expired", ())
+        raise old
+
+    def reject(self, plan_id: str, who: str, reason: str) -> None:
+        """Ends a waiting plan; earlier approvals of its rows count no more."""
+        decision = Decision(who=who, reason=reason)
+        with self._transactions.begin() as cursor:
+            plan_approvals.reject(cursor, locked_plan(cursor, self._system, plan_id), decision)
+
+    def ever_applied(self) -> bool:
+        """Whether any correction of this system was ever applied."""
+        return self._control()["first_applied"] is not None
+
+    def pinned(self) -> Mapping[str, int]:
+        """The catalogue pinned at init: plan → credits."""
+        query = "SELECT plan, credits FROM credit_pipeline.catalogue WHERE system = %s ORDER BY rank"
+        with self._transactions.begin() as cursor:
+            return {row["plan"]: row["credits"] for row in cursor.execute(query, (self._system,))}
+
+    def hold(self, plan_id: str, held: Mapping[int, tuple[str, str]]) -> None:
+        """Gives waiting rows a final outcome without a write: seq → (outcome, sentence)."""
+        assert all(outcome in _HELD for outcome, _ in held.values()), "hold() never reports a change"
+        words = {
+            "plan": plan_id,
+            "system": self._system,
+            "seqs": list(held),
+            "outcomes": [outcome for outcome, _ in held.values()],
+            "failures": [sentence for _, sentence in held.values()],
+        }
+        with self._transactions.begin() as cursor:
+            cursor.execute(_HOLD, words)
+
+    def apply_batch(self, plan_id: str, size: int) -> Sequence[RowOutcome]:
+        """One transaction over at most `size` (1 to 200) waiting rows; empty when none is left.
+
+        Tried up to five times where others hold the locks. Raises PlanError where the plan may not be applied.
+        """
+        for attempt in stamina.retry_context(on=Contended, attempts=5, timeout=120, wait_initial=0.05, wait_max=1.0):
+            with attempt:
+                return self._apply_batch(plan_id, size)
+        raise AssertionError("unreachable: stamina raises the last error")
+
+    def audit(
+        self, *, account: AccountId | None = None, plan_id: str | None = None, limit: int = 100
+    ) -> Iterator[Mapping[str, Any]]:
+        """Audit rows, newest first: the payload's fields with `hash` and `prev_hash`."""
+        words = {"system": self._system, "account": account, "plan": plan_id, "limit": limit}
+        with self._transactions.begin() as cursor:
+            rows = cursor.execute(_AUDIT, words).fetchall()
+        return (json.loads(row["payload"]) | {"prev_hash": row["prev_hash"], "hash": row["hash"]} for row in rows)
+
+    def audit_head(self) -> tuple[int, str]:
+        """The chain's head: (sequence number, hash)."""
+        control = self._control()
+        return control["audit_seq"], control["audit_hash"]
+
+    def verify_chain(self) -> list[str]:
+        """What is wrong with the audit chain; empty when every row and the head verify."""
+        with self._transactions.begin(snapshot=True) as cursor:
+            control = self._control_row(cursor)
+            with cursor.connection.cursor("credit_pipeline_chain", row_factory=dict_row) as rows:
+                rows.execute(_CHAIN, (self._system,))  # a server-side cursor: the chain may be longer than memory
+                return chain_problems(self._system, rows, (control["audit_seq"], control["audit_hash"]))
+
+    def _apply_batch(self, plan_id: str, size: int) -> list[RowOutcome]:
+        with self._transactions.begin() as cursor:
+            saved_plans.head(cursor, self._system, plan_id)
+            if self._control_row(cursor)["config_hash"] != self._config_hash:
+                raise PlanError(
+                    f"{self._system}: the table, its columns or this program changed since init: "
+                    f"run `credit-pipeline init {self._system}`"
+                )
+            rows = cursor.execute("SELECT * FROM credit_pipeline.apply_batch(%s, %s)", (plan_id, size)).fetchall()
+        return [
+            RowOutcome(
+                seq=row["seq"],
+                account_id=AccountId(row["account"]),
+                outcome=row["outcome"],
+                failure=row["failure"],
+                before=row["before"],
+                after=row["after"],
+            )
+            for row in rows
+        ]
+
+    def _move(self, cursor: Cursor, plan_id: str, state: str, failures: Sequence[str]) -> None:
+        words = {"plan": plan_id, "state": state, "failures": json.dumps(list(failures)), "final": state in _FINAL}
+        cursor.execute(_STATE, words)
+
+    def _control(self) -> Row:
+        with self._transactions.begin() as cursor:
+            return self._control_row(cursor)
+
+    def _control_row(self, cursor: Cursor) -> Row:
+        query = (
+            "SELECT config_hash, first_applied, audit_seq, audit_hash FROM credit_pipeline.control WHERE system = %s"
+        )
+        row = cursor.execute(query, (self._system,)).fetchone()
+        if row is None:
+            raise NotInstalled(
+                f"{self._system}: not installed in this database: run `credit-pipeline init {self._system}`"
+            )
+        return row
+
+
+def _check_move(plan: Row, state: str) -> None:
+    now = plan["state"]
+    if now in _FINAL and now != state:
+        raise PlanError(f"{plan['plan_id']}: the plan is {now} and stays so: make a new one with `credit-pipeline fix`")
+    if state == "applying" and now not in {"proposed", "approved", "applying"}:
+        raise PlanError(
+            f"{plan['plan_id']}: the plan is {now}: "
+            f"first `credit-pipeline approve {plan['plan_id']} --as YOU --reason WHY`"
+        )

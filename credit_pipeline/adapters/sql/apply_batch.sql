@@ -1,0 +1,318 @@
+-- The write path, the same for every system: what a batch may do, in which order, under which locks. The one statement
+-- that touches a product table is in write_counter.sql. Run by every `init`, so it always matches the code.
+-- Every function is pinned to its own search_path and closed to PUBLIC; only apply_batch runs with its owner's rights.
+-- SQLSTATEs of class CP are sentences for a person.
+
+-- The newest decision about each row digest within 24 hours, where it is an approval.
+CREATE OR REPLACE FUNCTION credit_pipeline.released(system text, lane text)
+    RETURNS TABLE (digest text, approver text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT newest.digest, newest.approver FROM (
+        SELECT DISTINCT ON (d.digest) d.digest, a.approver, a.decision
+        FROM credit_pipeline.approval AS a CROSS JOIN LATERAL unnest(a.row_digests) AS d (digest)
+        WHERE a.system = released.system AND a.lane = released.lane AND a.decided_at > now() - interval '24 hours'
+        ORDER BY d.digest, a.id DESC) AS newest
+    WHERE newest.decision = 'approve'
+$$;
+
+-- Whether this plan may be written now; raises where not. Holds the system's control row until the transaction ends:
+-- appliers of one system come one after the other, and the head of the audit chain is theirs alone. NO KEY UPDATE, so
+-- that saving a new plan, which refers to the row, need not wait.
+CREATE OR REPLACE FUNCTION credit_pipeline.admit(plan_id text) RETURNS credit_pipeline.correction_plan
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    plan credit_pipeline.correction_plan;
+    head credit_pipeline.control;
+    generated_for text;
+    decided timestamptz;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP006', MESSAGE =
+            'this server is a read-only standby: use the URL of the primary';
+    END IF;
+    SELECT k.* INTO head FROM credit_pipeline.control AS k
+        JOIN credit_pipeline.correction_plan AS p ON p.system = k.system
+        WHERE p.plan_id = admit.plan_id FOR NO KEY UPDATE OF k;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP002', MESSAGE = format(
+            '%s: there is no such plan: `credit-pipeline plans SYSTEM` lists them', plan_id);
+    END IF;
+    SELECT p.* INTO plan FROM credit_pipeline.correction_plan AS p WHERE p.plan_id = admit.plan_id FOR UPDATE;
+    IF head.stopped_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP001', MESSAGE = format(
+            '%s: stopped since %s (%s): `credit-pipeline resume %1$s` lets it write again', head.system,
+            to_char(head.stopped_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'), coalesce(head.stop_reason, 'no reason given'));
+    END IF;
+    IF plan.state <> 'applying' THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP003', MESSAGE = format(
+            '%s: the plan is %s, not applying: `credit-pipeline apply %1$s --live` starts it', plan_id, plan.state);
+    END IF;
+    IF to_regprocedure(format('credit_pipeline.%I()', 'config_hash_' || head.system)) IS NOT NULL THEN
+        EXECUTE format('SELECT credit_pipeline.%I()', 'config_hash_' || head.system) INTO generated_for;
+    END IF;
+    IF generated_for IS DISTINCT FROM head.config_hash THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP004', MESSAGE = format(
+            '%s: the write functions were generated for another table or columns: run `credit-pipeline init %1$s`', head.system);
+    END IF;
+    SELECT max(a.decided_at) INTO decided FROM credit_pipeline.approval AS a
+        WHERE a.plan_id = admit.plan_id AND a.decision = 'approve';
+    IF greatest(plan.created_at, decided) < now() - interval '24 hours' THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP005', MESSAGE = format(
+            '%s: the plan is older than 24 hours: make a new one with `credit-pipeline fix %s --save`', plan_id, head.system);
+    END IF;
+    RETURN plan;
+END $$;
+
+-- Whether this correction was made already, or is not released. No outcome means go. It leans on taken_key_pkey and grant_pkey;
+-- seq scans are off here and below, because a session's plan made while these tables were small is kept as they grow.
+CREATE OR REPLACE FUNCTION credit_pipeline.key_guard(
+    c credit_pipeline.correction, approver text, OUT outcome text, OUT failure text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    taken int;
+BEGIN
+    SELECT count(*) INTO taken FROM credit_pipeline.taken_key AS t WHERE t.system = c.system AND t.key = ANY (c.keys);
+    IF taken > 0 AND taken = cardinality(c.keys) OR c.grant_plan IS NOT NULL AND EXISTS (
+        SELECT FROM credit_pipeline."grant" AS g WHERE g.system = c.system AND g.account = c.account
+            AND g.plan = c.grant_plan AND date_trunc('second', g.period_start) = date_trunc('second', c.grant_start)) THEN
+        outcome := 'noop_already_applied';
+    ELSIF taken > 0 THEN
+        outcome := 'stale_skipped';
+        failure := 'a part of this correction was made already: the next plan holds the rest';
+    ELSIF c.lane = 'approve' AND approver IS NULL THEN
+        outcome := 'needs_approval';
+        failure := format('its approval is older than 24 hours or was withdrawn: approve it again in a new plan of %s', c.system);
+    END IF;
+END $$;
+
+-- Plan and total as they must still stand: as seen, or as this plan's other correction of the account left them.
+-- It leans on audit_account.
+CREATE OR REPLACE FUNCTION credit_pipeline.expected(c credit_pipeline.correction, OUT label text, OUT total bigint)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    SELECT a.after_label, a.after_total INTO label, total FROM credit_pipeline.audit AS a
+        WHERE a.system = c.system AND a.account = c.account AND a.plan_id = c.plan_id ORDER BY a.seq DESC LIMIT 1;
+    IF NOT FOUND THEN
+        label := c.seen_label;
+        total := c.seen_total;
+    END IF;
+END $$;
+
+-- What must hold before credits are granted, whatever the row looks like now: the amount is the catalogue's, and an
+-- automatic grant is not near another grant or mark of the same plan. No outcome means go.
+CREATE OR REPLACE FUNCTION credit_pipeline.grant_guard(
+    c credit_pipeline.correction, OUT outcome text, OUT failure text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    near interval := 0.9 * (c.grant_end - c.grant_start);
+    allowance bigint;
+    granted bigint;
+    allowed bigint;
+BEGIN
+    IF c.grant_plan IS NULL THEN
+        RETURN;
+    END IF;
+    outcome := 'blocked_by_guard';
+    SELECT k.credits INTO allowance FROM credit_pipeline.catalogue AS k WHERE k.system = c.system AND k.plan = c.grant_plan;
+    IF allowance IS NULL OR c.grant_credits > allowance THEN
+        failure := format('a grant of %s credits is above the %s pinned for plan %s: run `credit-pipeline init %s`',
+                          c.grant_credits, coalesce(allowance, 0), c.grant_plan, c.system);
+        RETURN;
+    END IF;
+    SELECT coalesce(sum(g.credits), 0), coalesce(sum(k.credits), 0) INTO granted, allowed
+        FROM credit_pipeline."grant" AS g LEFT JOIN credit_pipeline.catalogue AS k ON k.system = g.system AND k.plan = g.plan
+        WHERE g.system = c.system AND g.account = c.account AND g.period_start = c.grant_start;
+    IF granted + c.grant_credits > allowed + allowance THEN
+        failure := format('this period has %s credits already: %s more are above the allowances of its plans', granted, c.grant_credits);
+        RETURN;
+    END IF;
+    IF c.lane = 'auto' AND EXISTS (
+        SELECT FROM credit_pipeline."grant" AS g
+            WHERE g.system = c.system AND g.account = c.account AND g.plan = c.grant_plan
+              AND g.period_start > c.grant_start - near AND g.period_start < c.grant_start + near) THEN
+        failure := format('%s was granted for a period less than 0.9 of a cycle away: a person must decide', c.grant_plan);
+        RETURN;
+    END IF;
+    IF c.lane = 'auto' AND EXISTS (
+        SELECT FROM (SELECT o.mark, o.billed_period_start FROM credit_pipeline.observation AS o
+                         WHERE o.system = c.system AND o.account = c.account AND o.billed_plan = c.grant_plan
+                     UNION ALL
+                     SELECT l.mark, l.billed_period_start FROM credit_pipeline.observation_log AS l
+                         WHERE l.system = c.system AND l.account = c.account AND l.billed_plan = c.grant_plan) AS seen
+            WHERE seen.mark IS NOT NULL
+              AND seen.billed_period_start > c.grant_start - near AND seen.billed_period_start < c.grant_start + near) THEN
+        failure := format('the product granted %s itself less than 0.9 of a cycle away: a person must decide', c.grant_plan);
+        RETURN;
+    END IF;
+    outcome := NULL;
+END $$;
+
+-- A row as reports and the audit show it.
+CREATE OR REPLACE FUNCTION credit_pipeline.balance(label text, total bigint, used bigint) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('plan', label, 'total', total, 'used', used, 'available', total - used)
+$$;
+
+-- Takes the keys, writes the audit row and moves the chain's head; returns the audit row's number.
+CREATE OR REPLACE FUNCTION credit_pipeline.record_change(
+    c credit_pipeline.correction, run_id text, approver text, before jsonb, after jsonb) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    head credit_pipeline.control;
+    payload text;
+    chained text;
+BEGIN
+    IF c.grant_plan IS NOT NULL THEN
+        INSERT INTO credit_pipeline."grant" (system, account, plan, period_start, period_end, credits, plan_id)
+            VALUES (c.system, c.account, c.grant_plan, c.grant_start, c.grant_end, c.grant_credits, c.plan_id);
+    END IF;
+    SELECT k.* INTO head FROM credit_pipeline.control AS k WHERE k.system = c.system;
+    payload := json_build_object(
+        'system', c.system, 'seq', head.audit_seq + 1,
+        'at', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'plan_id', c.plan_id, 'correction', c.seq, 'run_id', run_id,
+        'account', c.account, 'billing_id', c.content -> 'billing_id',
+        'codes', c.content -> 'codes', 'lane', c.lane, 'reasons', c.content -> 'reasons', 'key', c.key, 'keys', c.keys,
+        'delta', (after ->> 'available')::bigint - (before ->> 'available')::bigint, 'before', before, 'after', after,
+        'approver', approver, 'session_user', session_user, 'application_name', current_setting('application_name'))::text;
+    chained := encode(sha256(convert_to(head.audit_hash || payload, 'UTF8')), 'hex');
+    INSERT INTO credit_pipeline.audit (system, seq, payload, prev_hash, hash)
+        VALUES (c.system, head.audit_seq + 1, payload, head.audit_hash, chained);
+    INSERT INTO credit_pipeline.taken_key (system, key, audit_seq)
+        SELECT c.system, k.key, head.audit_seq + 1 FROM unnest(c.keys) AS k (key);
+    UPDATE credit_pipeline.control AS k
+        SET audit_seq = head.audit_seq + 1, audit_hash = chained, first_applied = coalesce(k.first_applied, now())
+        WHERE k.system = c.system;
+    RETURN head.audit_seq + 1;
+END $$;
+
+-- One correction, from lock to audit. Whatever goes wrong in it undoes this row alone; only what concerns the whole
+-- transaction (deadlock, serialization, shutdown, no space) is passed on.
+CREATE OR REPLACE FUNCTION credit_pipeline.apply_correction(
+    c credit_pipeline.correction, run_id text, approver text,
+    OUT outcome text, OUT failure text, OUT before jsonb, OUT after jsonb, OUT audit_seq bigint)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held record;
+    seen record;
+    wanted jsonb;
+    delta bigint := coalesce(c.grant_credits, 0) + c.total_delta - c.used_delta;
+    broken text;
+BEGIN
+    SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.key_guard(c, approver) AS g;
+    IF outcome IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT * FROM credit_pipeline.%I($1)', 'lock_' || c.system) INTO held USING c.account;
+    IF held.state = 'busy' THEN
+        outcome := 'busy';
+        failure := 'the product holds this row: the next run tries again';
+        RETURN;
+    ELSIF held.state = 'absent' THEN
+        outcome := 'stale_skipped';
+        failure := 'the account is gone from the store since the plan was made';
+        RETURN;
+    END IF;
+    before := credit_pipeline.balance(held.label, held.total, held.used);
+
+    SELECT e.label, e.total INTO seen FROM credit_pipeline.expected(c) AS e;
+    IF held.label IS DISTINCT FROM seen.label OR held.total IS DISTINCT FROM seen.total OR held.used IS NULL THEN
+        outcome := 'stale_skipped';
+        failure := format('the row moved since the plan was made: plan %s -> %s, total %s -> %s',
+                          coalesce(seen.label, 'none'), coalesce(held.label, 'none'), seen.total, coalesce(held.total::text, 'none'));
+        RETURN;
+    END IF;
+
+    SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.grant_guard(c) AS g;
+    IF outcome IS NOT NULL THEN
+        RETURN;
+    END IF;
+    wanted := CASE WHEN c.reset_used
+        THEN credit_pipeline.balance(coalesce(c.set_label, held.label), held.total - held.used + delta, 0)
+        ELSE credit_pipeline.balance(coalesce(c.set_label, held.label), held.total + delta + c.used_delta, held.used + c.used_delta) END;
+    IF delta < 0 AND NOT (c.lane = 'approve' AND c.approved AND c.total_delta - c.used_delta = delta) THEN
+        outcome := 'blocked_by_guard';
+        failure := format('credit loss prevented: would fall %s -> %s', before ->> 'available', wanted ->> 'available');
+        RETURN;
+    ELSIF (wanted ->> 'used')::bigint < 0 OR delta < 0 AND (wanted ->> 'available')::bigint < 0 THEN
+        outcome := 'blocked_by_guard';
+        failure := format('would leave used %s and available %s: neither may fall below zero', wanted ->> 'used', wanted ->> 'available');
+        RETURN;
+    END IF;
+
+    EXECUTE format('SELECT credit_pipeline.%I($1, $2, $3, $4, $5, $6)', 'write_' || c.system)
+        USING c.account, c.set_label, coalesce(c.grant_credits, 0), c.total_delta, c.used_delta, c.reset_used;
+    -- Read again, not RETURNING: a trigger of the product may have changed the row before or after the statement.
+    EXECUTE format('SELECT * FROM credit_pipeline.%I($1)', 'lock_' || c.system) INTO held USING c.account;
+    after := credit_pipeline.balance(held.label, held.total, held.used);
+    IF after IS DISTINCT FROM wanted THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP100', MESSAGE = format(
+            'the product changed the row while it was written: wanted total %s, used %s, found total %s, used %s',
+            wanted ->> 'total', wanted ->> 'used', coalesce(after ->> 'total', 'none'), coalesce(after ->> 'used', 'none'));
+    END IF;
+    audit_seq := credit_pipeline.record_change(c, run_id, approver, before, after);
+    outcome := 'changed';
+EXCEPTION WHEN OTHERS THEN
+    IF left(SQLSTATE, 2) IN ('25', '40', '53', '57', '58', 'XX') THEN
+        RAISE;
+    END IF;
+    after := NULL;
+    audit_seq := NULL;
+    IF SQLSTATE = '55P03' THEN
+        outcome := 'busy';
+        failure := 'the product holds a row that this change needs: the next run tries again';
+        RETURN;
+    END IF;
+    -- Never the message or DETAIL of a product's error: they hold users' data.
+    GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+    outcome := 'failed';
+    failure := CASE WHEN SQLSTATE = 'CP100' THEN SQLERRM
+        ELSE format('the database refused the change with SQLSTATE %s%s', SQLSTATE, CASE WHEN broken = '' THEN '' ELSE ', constraint ' || broken END) END;
+END $$;
+
+-- One transaction over at most `size` waiting rows, in account order; no rows come back when none is left.
+-- Rows of lane approve that nobody approved are left alone.
+CREATE OR REPLACE FUNCTION credit_pipeline.apply_batch(plan_id text, size int)
+    RETURNS TABLE (seq int, account text, outcome text, failure text, before jsonb, after jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    plan credit_pipeline.correction_plan := credit_pipeline.admit(apply_batch.plan_id);
+    waiting record;
+    result record;
+BEGIN
+    IF apply_batch.size IS NULL OR apply_batch.size NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP007', MESSAGE = format('a batch is 1 to 200 rows, not %s: ask for fewer', apply_batch.size);
+    END IF;
+    FOR waiting IN
+        SELECT w.correction, r.approver FROM (
+            SELECT c AS correction, c.account, c.seq, c.lane, c.digest FROM credit_pipeline.correction AS c
+                WHERE c.plan_id = apply_batch.plan_id AND c.outcome IS NULL AND (c.lane = 'auto' OR c.approved)
+                ORDER BY c.account, c.seq LIMIT apply_batch.size) AS w
+            LEFT JOIN (SELECT 'auto' AS lane, a.* FROM credit_pipeline.released(plan.system, 'auto') AS a
+                       UNION ALL SELECT 'approve', b.* FROM credit_pipeline.released(plan.system, 'approve') AS b) AS r
+                ON r.lane = w.lane AND r.digest = w.digest
+            ORDER BY w.account, w.seq
+    LOOP
+        SELECT * INTO result FROM credit_pipeline.apply_correction(waiting.correction, plan.run_id, waiting.approver);
+        UPDATE credit_pipeline.correction AS c SET outcome = result.outcome, failure = result.failure, audit_seq = result.audit_seq
+            WHERE c.plan_id = apply_batch.plan_id AND c.seq = (waiting.correction).seq;
+        seq := (waiting.correction).seq;
+        account := (waiting.correction).account;
+        outcome := result.outcome;
+        failure := result.failure;
+        before := result.before;
+        after := result.after;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+REVOKE ALL ON FUNCTION credit_pipeline.released(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.admit(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.key_guard(credit_pipeline.correction, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.expected(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.grant_guard(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.balance(text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.record_change(credit_pipeline.correction, text, text, jsonb, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.apply_correction(credit_pipeline.correction, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.apply_batch(text, int) FROM PUBLIC;

@@ -1,0 +1,64 @@
+"""Opening one system's gateways: what must be in the environment, and that nothing is contacted before it is used."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from credit_pipeline.adapters.connect import open_gateways
+from credit_pipeline.domain.errors import ConfigurationError, StoreError
+from credit_pipeline_tests.adapters.counter_product import a_copied_product, a_system
+from credit_pipeline_tests.conftest import Databases
+
+NOWHERE = {"PRODUCT_URL": "postgresql://nobody@127.0.0.1:1/nothing", "APP_ID": "app", "APP_SECRET": "hidden"}
+
+
+def refusal(tmp_path: Path, environ: dict[str, str]) -> str:
+    with pytest.raises(ConfigurationError) as caught, open_gateways(a_system(), tmp_path, environ):
+        pass
+    return str(caught.value)
+
+
+def test_a_missing_variable_is_named_with_what_to_set_it_to(tmp_path: Path) -> None:
+    assert refusal(tmp_path, NOWHERE | {"PRODUCT_URL": " "}) == (
+        "wix_app: set PRODUCT_URL to the credit store's Postgres URL"
+    )
+
+
+def test_all_missing_variables_are_named_at_once(tmp_path: Path) -> None:
+    assert refusal(tmp_path, {}) == (
+        "wix_app: set PRODUCT_URL to the credit store's Postgres URL and APP_ID to the Wix app's id "
+        "and APP_SECRET to the Wix app's secret"
+    )
+
+
+def test_a_value_that_is_no_url_is_not_repeated(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, NOWHERE | {"PRODUCT_URL": "hidden"})
+    assert sentence.startswith("wix_app: PRODUCT_URL is not a Postgres URL")
+    assert "hidden" not in sentence
+
+
+def test_nothing_is_contacted_or_made_before_it_is_used(tmp_path: Path) -> None:
+    with open_gateways(a_system(), tmp_path, NOWHERE) as gateways:
+        assert gateways.billing.provider == "wix"
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(StoreError):
+            gateways.store.read()
+
+
+def test_a_variable_may_replace_the_billing_address(tmp_path: Path) -> None:
+    system = a_system()
+    system = replace(system, billing=replace(system.billing, base_url_env="BILLING_URL"))
+    with open_gateways(system, tmp_path, NOWHERE) as gateways:
+        assert "www.wixapis.com" in repr(gateways.billing)
+    with open_gateways(system, tmp_path, NOWHERE | {"BILLING_URL": "http://127.0.0.1:9"}) as gateways:
+        assert "127.0.0.1" in repr(gateways.billing)
+
+
+def test_store_memory_and_plans_share_one_database(tmp_path: Path, databases: Databases) -> None:
+    product = a_copied_product(databases)
+    product.add("acct-1", "pro", 5000)
+    with open_gateways(a_system(), tmp_path, NOWHERE | {"PRODUCT_URL": product.url}) as gateways:
+        assert gateways.store.read()["account_id"].to_pylist() == ["acct-1"]
+        assert gateways.memory.installed()
+        assert gateways.plans.pinned() == {"free": 100, "starter": 1000, "pro": 5000}
