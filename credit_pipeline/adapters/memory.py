@@ -37,7 +37,7 @@ _LAST = """
 SELECT run_id, as_of, answered, population, audit_seq, files FROM credit_pipeline.snapshot
 WHERE system = %s ORDER BY as_of DESC LIMIT 1
 """
-# Leans on mismatch_open and audit_pkey. What the last collection could not have seen is told by the chain, not by clocks.
+# Leans on mismatch_open and audit_pkey. What the last collection could not have seen the chain tells, not the clocks.
 _WATCHED = """
 SELECT account FROM credit_pipeline.mismatch WHERE system = %(system)s AND state IN ('open', 'acknowledged')
 UNION
@@ -64,7 +64,7 @@ class PostgresMemory:
         self._env = system.store.url_env
         self._upfront = [plan.name for plan in system.catalogue.plans if plan.yearly is YearlyMode.UPFRONT]
         self._url = libpq_url(url, system.name, self._env)
-        self._transactions = Transactions(self._url, system.name)
+        self._transactions = Transactions(self._url, system.name, system.store.url_env)
 
     def close(self) -> None:
         """Ends the connection; a later call opens another."""

@@ -28,7 +28,8 @@ def movements(account: Account, catalogue: Catalogue, policy: Policy, now: datet
         return
     for before, after in recent_links(account.memory, present):
         moved = movement(before, after)
-        if moved < 0 and not _loss_is_declared(before, after, catalogue, policy):
+        declared = _loss_is_declared(before, after, catalogue, policy)
+        if moved < 0 and not declared and not _may_be_a_grant(account, before, after):
             yield _decrease(account, before, after, -moved)
         elif moved > 0:
             yield from _increase(account, before, after, moved, policy)
@@ -104,6 +105,18 @@ def _loss_is_declared(before: Sighting, after: Sighting, catalogue: Catalogue, p
         )
     renewed = before.billed_period_start != after.billed_period_start and before.billed_plan == after.billed_plan
     return renewed and policy.renewal is Renewal.SET_TO_ALLOWANCE and after.total == new.plan.credits
+
+
+def _may_be_a_grant(account: Account, before: Sighting, after: Sighting) -> bool:
+    """Whether the product's own grant, folding or zeroing `used`, and a burst of spending after it look like this.
+
+    (6000, 5833) folds into (1167, 0), of which 1,050 may be spent until we look: nothing vanished.
+    """
+    plan, period = account.billing.plan, account.billing.period
+    if plan is None or plan.free or period is None or after.used >= before.used:
+        return False
+    folded = plan.credits <= after.total <= before.available + plan.credits
+    return folded and key_state(account.memory, plan, period) is not KeyState.TAKEN
 
 
 def _pair(before: Sighting, after: Sighting) -> dict[str, object]:

@@ -86,6 +86,16 @@ def granted_in_this_term(memory: Memory | None, plan: Plan) -> bool:
     return bool(starts) and max(mine) >= min(starts)  # none: the change is seen now for the first time
 
 
+def billed_before(memory: Memory | None, plan: Plan, period: Period) -> bool:
+    """Whether an earlier term of the plan lies so near that it may have been granted for this period already."""
+    if memory is None:
+        return False
+    before, since = since_plan_change(memory, plan)
+    earlier = memory.sightings[: len(memory.sightings) - len(since)] if before else ()
+    starts = (s.billed_period_start for s in earlier if s.billed_plan == plan.name)
+    return any(start is not None and abs(start - period.start) < period.near for start in starts)
+
+
 def had_allowance(memory: Memory | None, plan: Plan) -> bool:
     """Whether the total was ever at the allowance since billing named another plan: if it is lower now, it fell."""
     for seen in reversed(memory.sightings if memory else ()):

@@ -12,6 +12,7 @@ from itertools import pairwise
 from credit_pipeline.domain.account import Account, Sighting, SightingKind
 from credit_pipeline.domain.history import (
     KeyState,
+    billed_before,
     current,
     granted_in_this_term,
     had_allowance,
@@ -82,17 +83,19 @@ def owed(
     if not floor and not history:
         return Owed(verdict=Verdict.UNPROVEN if upgrade or was_missing else Verdict.NOTHING)
     fell = losses_since or had_allowance(memory, plan)
-    holds = tuple(_holds(account, state, floor=floor and not history, losses_since=fell))
+    holds = tuple(_holds(account, plan, state, floor=floor and not history, losses_since=fell))
     if history and _labelled_before(account, plan, catalogue):
         holds += ("the product called the account this plan before billing did, so it may have granted before too",)
     proof = Proof.HISTORY if history else Proof.FLOOR
     return Owed(verdict=Verdict.UPGRADE if upgrade or history else Verdict.RAISE, proof=proof, holds=holds)
 
 
-def _holds(account: Account, state: KeyState, *, floor: bool, losses_since: bool) -> list[str]:
+def _holds(account: Account, plan: Plan, state: KeyState, *, floor: bool, losses_since: bool) -> list[str]:
     found = []
     if state is KeyState.NEAR:
         found.append("this plan was granted less than 0.9 of a cycle ago")
+    elif account.billing.period and billed_before(account.memory, plan, account.billing.period):
+        found.append("this plan was billed less than 0.9 of a cycle ago as well, and may have been granted then")
     if account.billing.period is None:
         found.append("billing sent no time to count the period from, or the plan's yearly mode is undeclared")
     if floor and losses_since:

@@ -1,0 +1,243 @@
+"""Run-level guards (semantics §9): each refuses with its sentence (n/N, %, limit, what to type), at its boundary."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from credit_pipeline.domain.account import AccountId, BillingId
+from credit_pipeline.domain.corrections import AdjustCredits, Correction, Lane, Seen, SetPlan
+from credit_pipeline.domain.guards import PlanFacts, Verdict, judge_collection, judge_plan
+from credit_pipeline.domain.policy import Limits
+from credit_pipeline_tests.domain.builders import NOW
+
+RELEASE = "credit-pipeline approve plan_7 --lane auto --as YOU --reason WHY"
+
+
+def facts(**overrides: Any) -> PlanFacts:
+    """A healthy collection of 2,000 accounts, just read."""
+    healthy = PlanFacts(
+        population=2000,
+        entitlements=4_000_000,
+        largest_allowance=15_000,
+        unknown=0,
+        asked=2000,
+        unanswered=0,
+        enumerated=True,
+        store_rows=2000,
+        answered=2000,
+        last_answered=2000,
+        finished_at=NOW,
+    )
+    return replace(healthy, **overrides)
+
+
+def rows(count: int, credits: int = 0) -> list[Correction]:
+    """That many label corrections, the first of which moves `credits` besides."""
+    move = (AdjustCredits(delta=credits, correction_key="k", cause="restore"),) if credits else ()
+    return [
+        Correction(
+            account_id=AccountId(f"acct_{n}"),
+            billing_id=BillingId(f"acct_{n}"),
+            lane=Lane.AUTO,
+            codes=("plan_mismatch",),
+            steps=(SetPlan(plan="pro", label="pro"), *(move if n == 0 else ())),
+            reasons=("",),
+            seen=Seen(label="free", total=5000, used=0),
+            billed_plan="pro",
+        )
+        for n in range(count)
+    ]
+
+
+def judge(
+    written: list[Correction],
+    given: PlanFacts,
+    *,
+    approved: bool = False,
+    first: bool = False,
+    limits: Limits | None = None,
+) -> Verdict:
+    return judge_plan("plan_7", written, given, limits or Limits(), now=NOW, limits_approved=approved, first_plan=first)
+
+
+def sentences(verdict: Verdict) -> list[tuple[str, str]]:
+    return [(f.guard, f.sentence) for f in verdict.failures]
+
+
+def test_a_small_plan_of_a_healthy_collection_goes() -> None:
+    verdict = judge(rows(100, 200_000), facts())
+    assert (verdict.go, verdict.failures) == (True, ())
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "expected"),
+    [
+        (
+            101,
+            facts(),
+            ("rows", f"would change 101/2,000 (5.1%) accounts, limit 100: review, then {RELEASE}"),
+        ),
+        (6, facts(population=20), ("rows", f"would change 6/20 (30.0%) accounts, limit 5: review, then {RELEASE}")),
+        (
+            201,
+            facts(population=1_000_000),
+            ("rows", f"would change 201/1,000,000 (0.0%) accounts, limit 200: review, then {RELEASE}"),
+        ),
+        (
+            1,
+            facts(unknown=21),
+            (
+                "unknown",
+                "21/2,000 (1.1%) accounts could not be judged, limit 20: map the plans or repair the source first",
+            ),
+        ),
+        (
+            1,
+            facts(population=10, unknown=4),
+            (
+                "unknown",
+                "4/10 (40.0%) accounts could not be judged, limit 3: map the plans or repair the source first",
+            ),
+        ),
+        (
+            1,
+            facts(finished_at=NOW - timedelta(minutes=30, seconds=1)),
+            ("max_snapshot_age", "the snapshot is 30 min old, limit 30 min: make a new plan with fix"),
+        ),
+        (
+            1,
+            facts(unanswered=21),
+            (
+                "source_complete",
+                "billing left 21/2,000 (1.1%) accounts unanswered, limit 20: run again when it is healthy",
+            ),
+        ),
+        (
+            1,
+            facts(asked=5, unanswered=4),
+            (
+                "source_complete",
+                "billing left 4/5 (80.0%) accounts unanswered, limit 3: run again when it is healthy",
+            ),
+        ),
+        (
+            1,
+            facts(answered=1799),
+            (
+                "source_complete",
+                "billing answered for 1,799/2,000 (90.0%) of the accounts of the last good run, limit 90%: "
+                "check key, app and environment",
+            ),
+        ),
+        (
+            1,
+            facts(enumerated=False),
+            ("source_complete", "billing's answer did not end by itself: run again when it is healthy"),
+        ),
+        (
+            1,
+            facts(store_rows=0),
+            ("store_complete", "the store returned no accounts: check the table and its rights"),
+        ),
+    ],
+)
+def test_one_step_over_a_limit_is_refused(count: int, given: PlanFacts, expected: tuple[str, str]) -> None:
+    verdict = judge(rows(count), given)
+    assert sentences(verdict) == [expected]
+    assert not verdict.go
+
+
+@pytest.mark.parametrize(
+    ("count", "given"),
+    [
+        (100, facts()),
+        (5, facts(population=20)),
+        (200, facts(population=1_000_000)),
+        (1, facts(unknown=20)),
+        (1, facts(population=10, unknown=3)),
+        (1, facts(finished_at=NOW - timedelta(minutes=30))),
+        (1, facts(unanswered=20)),
+        (1, facts(asked=5, unanswered=3)),
+        (1, facts(answered=1800)),
+        (1, facts(last_answered=None, answered=1)),
+    ],
+)
+def test_exactly_at_a_limit_is_allowed(count: int, given: PlanFacts) -> None:
+    assert judge(rows(count), given).failures == ()
+
+
+@pytest.mark.parametrize(
+    ("credits", "given", "limit"),
+    [
+        (200_001, facts(), "200,001/4,000,000 (5.0%) credits of a month, limit 200,000"),
+        (75_001, facts(entitlements=100_000), "75,001/100,000 (75.0%) credits of a month, limit 75,000"),
+        (75_001, facts(entitlements=0), "75,001/0 credits of a month, limit 75,000"),
+        (-200_001, facts(), "200,001/4,000,000 (5.0%) credits of a month, limit 200,000"),
+    ],
+)
+def test_credits_are_limited_by_allowances_and_by_a_months_entitlements(
+    credits: int, given: PlanFacts, limit: str
+) -> None:
+    assert sentences(judge(rows(1, credits), given)) == [("credits", f"would move {limit}: review, then {RELEASE}")]
+    assert judge(rows(1, credits - (1 if credits > 0 else -1)), given).go
+
+
+def test_credits_given_and_taken_do_not_cancel() -> None:
+    verdict = judge([*rows(1, 150_000), *rows(1, -150_000)], facts())
+    assert [f.guard for f in verdict.failures] == ["credits"]
+
+
+def test_the_first_applied_plan_needs_approval() -> None:
+    verdict = judge(rows(1), facts(), first=True)
+    assert sentences(verdict) == [("first_plan", f"the first applied plan of a system needs approval: {RELEASE}")]
+    assert verdict.liftable
+
+
+def test_all_failures_are_collected() -> None:
+    bad = facts(unknown=900, unanswered=900, enumerated=False, store_rows=0, answered=1)
+    verdict = judge(rows(500, 900_000), replace(bad, finished_at=NOW - timedelta(hours=2)), first=True)
+    assert [f.guard for f in verdict.failures] == [
+        "store_complete",
+        "source_complete",
+        "source_complete",
+        "source_complete",
+        "unknown",
+        "max_snapshot_age",
+        "rows",
+        "credits",
+        "first_plan",
+    ]
+    assert not verdict.liftable
+
+
+def test_an_approval_lifts_the_amounts_and_never_a_doubtful_source() -> None:
+    assert judge(rows(500, 900_000), facts(), approved=True, first=True).go
+    bad = facts(unknown=900, unanswered=900, enumerated=False, store_rows=0, answered=1)
+    verdict = judge(rows(500, 900_000), bad, approved=True, first=True)
+    assert {f.guard for f in verdict.failures} == {"store_complete", "source_complete", "unknown"}
+    assert not verdict.liftable
+
+
+@pytest.mark.parametrize("given", [facts(unknown=900), facts(unanswered=900), facts(store_rows=0), facts(answered=1)])
+def test_what_no_approval_can_lift_says_so(given: PlanFacts) -> None:
+    assert not judge(rows(500), given).liftable
+
+
+def test_a_plan_without_rows_is_not_measured_by_amounts() -> None:
+    assert judge([], facts(population=0, entitlements=0), first=True).go
+
+
+def test_limits_come_from_the_policy() -> None:
+    tight = Limits(rows_floor=0, rows_share=0.001, credits_allowances=0, credits_share=0.0001)
+    verdict = judge(rows(3, 401), facts(), limits=tight)
+    assert [f.sentence.split(":")[0] for f in verdict.failures] == [
+        "would change 3/2,000 (0.1%) accounts, limit 2",
+        "would move 401/4,000,000 (0.0%) credits of a month, limit 400",
+    ]
+
+
+def test_an_incomplete_collection_is_judged_without_a_plan() -> None:
+    assert judge_collection(facts(), Limits()).go
+    assert [f.guard for f in judge_collection(facts(enumerated=False), Limits()).failures] == ["source_complete"]
