@@ -115,7 +115,7 @@ def test_a_home_prepared_again_gets_the_packaged_settings_back(tmp_path: Path) -
     prepare_home(tmp_path, "postgresql://h/d")
     assert settings.read_text() == packaged
     assert stat.S_IMODE(settings.parent.stat().st_mode) == 0o700
-    assert yaml.safe_load(packaged)["storage"]["postgres"]["postgres_url"] == {"env": DAGSTER_URL}
+    assert yaml.safe_load(packaged)["storage"]["custom"]["config"] == {"url_env": DAGSTER_URL}
 
 
 def test_a_home_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""The Component: one `defs.yaml` becomes the definitions of one system, and nothing else.
+
+The file is read by the loader of `adapters/system_yaml.py`, the definitions are those of `orchestration/assemble.py`.
+"""
+
+from typing import Any, Self
+
+import dagster as dg
+from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
+
+from credit_pipeline.adapters.system_schema import SystemAttributes
+from credit_pipeline.adapters.system_yaml import FILE, load_file
+from credit_pipeline.domain.errors import ConfigurationError
+from credit_pipeline.orchestration.assemble import reconciliation_defs
+from credit_pipeline.services.system import CreditSystem
+
+DAGSTERS_OWN_KEYS = ("template_vars_module", "requirements", "post_processing")
+
+
+class Attributes(SystemAttributes):
+    """The keys of `attributes`, for Dagster's listings and for editors.
+
+    A mistake is let through here and refused by the loader a moment later: Dagster's message would repeat the value,
+    which may be a secret, and the loader's has the carets.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _leave_mistakes_to_the_loader(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError:
+            return cls.model_construct()
+
+
+class CreditReconciliation(dg.Component):
+    """Keeps the credit balances in one product's Postgres true to what its billing provider says was bought.
+
+    The folder's name is the system's name. The file names plans, billing, store and policy; secrets stay in the
+    environment, of which only variable names are written down. Yields the assets from `balances` and `subscriptions`
+    to `audit_trail`, their checks, the jobs `<system>_reconcile` and `<system>_apply`, and a six-hourly schedule that
+    writes nothing unless `automation.apply` is true.
+    """
+
+    def __init__(self, system: CreditSystem) -> None:
+        self.system = system
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """What the component yields, for Dagster's own listings."""
+        return dg.ComponentTypeSpec(tags=["billing", "credits"], produces=["asset", "asset_check", "job", "schedule"])
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The shape of `attributes`; a plain model, so that no template is ever rendered into it."""
+        return Attributes
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 (see Attributes)
+        """The system of the folder. Raises ConfigurationError with file, line and carets."""
+        path = context.path if context.path.is_file() else context.path / FILE
+        if not path.is_file():
+            raise ConfigurationError(f"{path} does not exist: a system is a folder with a {FILE}")
+        return cls(load_file(path, also=DAGSTERS_OWN_KEYS))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 (the base class's signature)
+        """Assets, checks, jobs and schedule of this system."""
+        return reconciliation_defs(self.system)

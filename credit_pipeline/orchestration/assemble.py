@@ -1,0 +1,43 @@
+"""One configured system → its Dagster definitions. An ordinary function, for the Component and for the command line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from credit_pipeline.orchestration.assets import sources_and_report
+from credit_pipeline.orchestration.checks import checks_of
+from credit_pipeline.orchestration.correction_ops import applied_corrections
+from credit_pipeline.orchestration.io_manager import CreditRecords
+from credit_pipeline.orchestration.jobs import jobs_of
+from credit_pipeline.orchestration.plan_assets import audit_trail_of, correction_plan_of
+from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.orchestration.terminal import SILENT, Terminal
+from credit_pipeline.services.system import CreditSystem
+
+RESOURCES: Mapping[str, Any] = {"credit_gateways": CreditGateways(), "credit_records": CreditRecords()}
+"""Shared by all systems: Dagster merges definitions only where a resource of one name is one object."""
+
+
+def reconciliation_defs(
+    system: CreditSystem,
+    *,
+    terminal: Terminal | None = None,
+    resources: Mapping[str, Any] = RESOURCES,
+) -> dg.Definitions:
+    """Assets, checks, jobs and schedule of one system; `terminal` where a command runs them in its own process."""
+    jobs, schedule = jobs_of(system, silent=terminal is not None)
+    at = terminal or Terminal()
+    return dg.Definitions(
+        assets=[
+            *sources_and_report(system, at.progress),
+            correction_plan_of(system),
+            applied_corrections(system, attended=at.attended),
+            audit_trail_of(system),
+        ],
+        asset_checks=checks_of(system),
+        jobs=jobs,
+        schedules=[schedule],
+        resources=resources,
+        loggers={"silent": SILENT} if terminal else None,
+    )

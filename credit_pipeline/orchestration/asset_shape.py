@@ -1,0 +1,46 @@
+"""What all assets of a system have in common: key, group, description, kinds, owners, where the value is kept."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from credit_pipeline.services.system import CreditSystem
+
+CODE_VERSION = "1"
+"""Raised when the meaning of an asset's value changes."""
+
+RECORDS = "credit_records"
+"""The IO manager of all values."""
+
+
+def credit_asset(
+    system: CreditSystem,
+    noun: str,
+    description: str,
+    *,
+    kinds: set[str],
+    of: tuple[str, ...] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`@dg.asset` for `[system, noun]`; each noun of `of` is an upstream asset and its argument's name."""
+    return dg.asset(
+        key=[system.name, noun],
+        ins={upstream: dg.AssetIn(key=[system.name, upstream]) for upstream in of},
+        io_manager_key=RECORDS,
+        group_name=system.name,
+        description=description,
+        kinds=kinds,
+        owners=OWNERS,
+        tags=tags_of(system),
+        code_version=CODE_VERSION,
+        metadata=metadata,
+    )
+
+
+OWNERS = ["team:billing"]
+
+
+def tags_of(system: CreditSystem) -> dict[str, str]:
+    """Tags to select a system's assets by."""
+    return {"credit_pipeline/environment": system.environment}

@@ -1,0 +1,193 @@
+"""What is known of a system: the two snapshots and the mismatch report. Each asks one service and returns a value.
+
+What is done about it stands in `plan_assets.py` and `correction_ops.py`, what the UI shows of a value in `metadata.py`.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+from pydantic import Field
+
+from credit_pipeline.domain.account import AccountId
+from credit_pipeline.domain.errors import SourceError
+from credit_pipeline.domain.guards import MAX_SNAPSHOT_AGE
+from credit_pipeline.orchestration import metadata
+from credit_pipeline.orchestration.asset_shape import credit_asset
+from credit_pipeline.orchestration.failures import one_sentence
+from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.services.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.ports import COUNTER_BALANCES, SUBSCRIPTIONS, Gateways, Progress, Snapshot
+from credit_pipeline.services.reconcile import reconcile
+from credit_pipeline.services.report import Report
+from credit_pipeline.services.system import CreditSystem
+
+BALANCE_COLUMNS = {
+    "account_id": "the account of the product's store",
+    "label": "what the product calls the account's plan",
+    "total": "credits granted so far, spent or not",
+    "used": "credits spent",
+}
+SUBSCRIPTION_COLUMNS = {
+    "billing_id": "the customer or instance at the provider",
+    "lookup": "answered, gone, missing or error; an error is not an answer",
+    "status": "free, active, trialing, dunning or ended",
+    "raw_plan": "the provider's own word for the plan",
+    "cycle": "monthly, yearly or one_time",
+    "anchor": "the instant the periods are counted from",
+    "changed_at": "the provider's time of the last change",
+    "ends_at": "when it ends, where the provider says so",
+}
+
+
+class BalancesConfig(dg.Config):
+    """Which accounts to read."""
+
+    accounts: list[str] = Field(default_factory=list, description="Only these accounts; empty means all.")
+
+
+class ReportConfig(dg.Config):
+    """How to judge."""
+
+    settle: bool = Field(
+        default=False,
+        description="Leave changes younger than settle_time to the product's own webhook; the schedule does.",
+    )
+    accounts: list[str] = Field(
+        default_factory=list,
+        description="The accounts the balances were read for; empty means all. Nothing is remembered of a partial run.",
+    )
+
+
+def sources_and_report(system: CreditSystem, progress: Progress | None = None) -> list[dg.AssetsDefinition]:
+    """`balances`, `subscriptions`, `mismatch_report`."""
+    return [_balances(system), _subscriptions(system, progress), _mismatch_report(system)]
+
+
+def _balances(system: CreditSystem) -> dg.AssetsDefinition:
+    store = system.store
+
+    @credit_asset(
+        system,
+        "balances",
+        "The credits every account holds, read from the product's table in one transaction. An immutable snapshot: one "
+        "Parquet file a run.",
+        kinds={"postgres", "parquet"},
+        metadata={
+            "dagster/table_name": f"{store.schema}.{store.table}",
+            "dagster/column_schema": metadata.column_schema(COUNTER_BALANCES, BALANCE_COLUMNS),
+        },
+    )
+    def balances(
+        context: dg.AssetExecutionContext, config: BalancesConfig, credit_gateways: CreditGateways
+    ) -> dg.MaterializeResult[Snapshot]:
+        with one_sentence(system.name):
+            snapshot = collect_balances(
+                credit_gateways.of(system),
+                run_id=context.run.run_id,
+                now=datetime.now(UTC),
+                accounts=_named(config.accounts),
+            )
+        return _collected(snapshot)
+
+    return balances
+
+
+def _subscriptions(system: CreditSystem, progress: Progress | None) -> dg.AssetsDefinition:
+    @credit_asset(
+        system,
+        "subscriptions",
+        "What billing says about every account. The provider is asked account by account, hence the dependency on "
+        "`balances`; an account without an answer is unknown, never free.",
+        kinds={"api", "parquet"},
+        of=("balances",),
+        metadata={"dagster/column_schema": metadata.column_schema(SUBSCRIPTIONS, SUBSCRIPTION_COLUMNS)},
+    )
+    def subscriptions(
+        context: dg.AssetExecutionContext, balances: Snapshot, credit_gateways: CreditGateways
+    ) -> dg.MaterializeResult[Snapshot]:
+        with one_sentence(system.name):
+            snapshot = collect_subscriptions(
+                credit_gateways.of(system),
+                balances,
+                run_id=context.run.run_id,
+                now=datetime.now(UTC),
+                progress=_told(context.log, progress),
+            )
+        return _collected(snapshot)
+
+    return subscriptions
+
+
+def _mismatch_report(system: CreditSystem) -> dg.AssetsDefinition:
+    @credit_asset(
+        system,
+        "mismatch_report",
+        "Every account that is not in order, with one primary code, its evidence and who may act on it. In sync, "
+        "exempt and the classes add up to the population.",
+        kinds={"python", "duckdb"},
+        of=("balances", "subscriptions"),
+    )
+    def mismatch_report(
+        config: ReportConfig, balances: Snapshot, subscriptions: Snapshot, credit_gateways: CreditGateways
+    ) -> dg.MaterializeResult[Report]:
+        with one_sentence(system.name):
+            gateways = credit_gateways.of(system)
+            _refuse_old(system, gateways, balances, subscriptions)
+            report = reconcile(
+                system,
+                gateways,
+                balances,
+                subscriptions,
+                now=balances.as_of,  # the state is remembered as of when it was read, not as of when it was judged
+                settle=config.settle,
+                accounts=_named(config.accounts),
+            )
+        found = {"classes": report.classes, "mismatches": report.as_json()["mismatches"]}
+        return dg.MaterializeResult(
+            value=report, metadata=metadata.report_metadata(report), data_version=metadata.content_version(found)
+        )
+
+    return mismatch_report
+
+
+def _refuse_old(system: CreditSystem, gateways: Gateways, balances: Snapshot, subscriptions: Snapshot) -> None:
+    """History is only as true as its times: what was read long ago, or out of order, is not judged or remembered."""
+    again = "materialize balances and subscriptions again, together with mismatch_report"
+    age = datetime.now(UTC) - max(balances.finished_at, subscriptions.finished_at)
+    if age > MAX_SNAPSHOT_AGE:
+        raise SourceError(
+            f"{system.name}: the snapshots are {age.total_seconds() // 60:.0f} min old, limit 30: {again}"
+        )
+    if subscriptions.as_of < balances.as_of:
+        raise SourceError(f"{system.name}: the subscriptions were read before the balances: {again}")
+    last = gateways.memory.last_collection() if gateways.memory.installed() else None
+    if last is not None and last.as_of >= balances.as_of:
+        raise SourceError(f"{system.name}: these balances were judged already, or newer ones were: {again}")
+
+
+def _collected(snapshot: Snapshot) -> dg.MaterializeResult[Snapshot]:
+    return dg.MaterializeResult(
+        value=snapshot,
+        metadata=metadata.snapshot_metadata(snapshot),
+        data_version=dg.DataVersion(snapshot.sha256),
+    )
+
+
+def _named(accounts: list[str]) -> list[AccountId] | None:
+    return [AccountId(account) for account in accounts] or None
+
+
+def _told(log: dg.DagsterLogManager, also: Progress | None) -> Progress:
+    """Progress in the run's log at every tenth, and to whoever else wants to know."""
+    shown = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        tenth = done * 10 // total if total else 10
+        if tenth > shown:
+            shown = tenth
+            log.info(f"asked billing about {done:,} of {total:,} accounts")
+        if also is not None:
+            also(done, total)
+
+    return progress

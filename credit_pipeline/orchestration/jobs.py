@@ -1,0 +1,116 @@
+"""The jobs (verbs), the schedule, and the one place in the launchpad where a run is told what it may do."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from credit_pipeline.domain.errors import ConfigurationError
+from credit_pipeline.orchestration.terminal import SILENCE
+from credit_pipeline.services.system import CreditSystem
+
+ONE_AT_A_TIME = "credit_pipeline/reconcile"
+"""A tag whose value is the system; dagster.yaml allows one run per value."""
+
+
+class ReconcileConfig(dg.Config):
+    """What a reconciliation may do. The defaults write nothing to the product's tables."""
+
+    dry_run: bool = Field(
+        default=True,
+        description="False applies the plan, if the guards agree and automation.apply or an approval allows it.",
+    )
+    settle: bool = Field(
+        default=False,
+        description="Leave changes younger than settle_time to the product's own webhook; the schedule does.",
+    )
+    accounts: list[str] = Field(
+        default_factory=list,
+        description="Only these accounts; empty means all. Nothing is remembered of a partial run.",
+    )
+
+
+class ApplyConfig(dg.Config):
+    """Which saved plan to apply."""
+
+    plan_id: str = Field(description="As shown by `credit-pipeline plans` and in the metadata of correction_plan.")
+    dry_run: bool = Field(
+        default=True,
+        description="False applies the plan, if the guards agree and automation.apply or an approval allows it.",
+    )
+
+
+def jobs_of(system: CreditSystem, *, silent: bool = False) -> tuple[list[Any], dg.ScheduleDefinition]:
+    """`<system>_reconcile`, `<system>_apply`, and the schedule of the first."""
+    reconcile, apply = _reconcile_job(system, silent), _apply_job(system, silent)
+    return [reconcile, apply], _schedule(system, reconcile)
+
+
+def _reconcile_job(system: CreditSystem, silent: bool) -> Any:
+    name = system.name
+
+    @dg.config_mapping
+    def told(config: ReconcileConfig) -> dict[str, Any]:
+        accounts = list(config.accounts)
+        return {
+            "ops": {
+                f"{name}__balances": {"config": {"accounts": accounts}},
+                f"{name}__mismatch_report": {"config": {"settle": config.settle, "accounts": accounts}},
+                f"{name}__applied_corrections": {"config": {"dry_run": config.dry_run}},
+            }
+        } | (SILENCE if silent else {})
+
+    return dg.define_asset_job(
+        f"{name}_reconcile",
+        selection=dg.AssetSelection.key_prefixes([name]),
+        config=told,
+        description=(
+            f"Reads balances and billing of {name}, reports every mismatch, saves a correction plan and, unless "
+            "`dry_run`, applies what is proven under the guards."
+        ),
+        tags=_tags(system),
+        executor_def=dg.in_process_executor,
+    )
+
+
+def _apply_job(system: CreditSystem, silent: bool) -> Any:
+    name = system.name
+
+    @dg.config_mapping
+    def told(config: ApplyConfig) -> dict[str, Any]:
+        applying = {"dry_run": config.dry_run, "plan_id": config.plan_id}
+        return {"ops": {f"{name}__applied_corrections": {"config": applying}}} | (SILENCE if silent else {})
+
+    applied = dg.AssetSelection.assets([name, "applied_corrections"], [name, "audit_trail"])
+    return dg.define_asset_job(
+        f"{name}_apply",
+        selection=applied | dg.AssetSelection.checks_for_assets([name, "applied_corrections"]),
+        config=told,
+        description=f"Applies a saved and approved correction plan of {name}; can be run again until nothing is left.",
+        tags=_tags(system),
+        executor_def=dg.in_process_executor,
+    )
+
+
+def _tags(system: CreditSystem) -> dict[str, str]:
+    return {ONE_AT_A_TIME: system.name, "dagster/max_runtime": str(3 * 3600)}
+
+
+def _schedule(system: CreditSystem, job: Any) -> dg.ScheduleDefinition:
+    try:
+        return dg.ScheduleDefinition(
+            name=f"{system.name}_reconcile_schedule",
+            job=job,
+            cron_schedule=system.schedule.cron,
+            execution_timezone=system.schedule.timezone,
+            run_config={"dry_run": not system.policy.automation_apply, "settle": True},
+            default_status=dg.DefaultScheduleStatus.RUNNING,  # Dagster's own default is STOPPED
+            description=(
+                "A pull is the only way to learn of a lapsed plan: the provider sends no event. Dry run unless "
+                "`automation.apply` is true."
+            ),
+        )
+    except (dg.DagsterInvalidDefinitionError, dg.DagsterInvariantViolationError):
+        raise ConfigurationError(
+            f"{system.name}: schedule.cron `{system.schedule.cron}` is no cron line: write one such as `0 */6 * * *`"
+        ) from None

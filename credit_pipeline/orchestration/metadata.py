@@ -1,0 +1,179 @@
+"""What the UI shows of a value: pure functions from snapshots, reports and plans to Dagster metadata.
+
+Numbers, hashes, times and tables; never markdown, because text of an API or a database could call the web server's own
+address from it. Tables are previews and say so.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from credit_pipeline.domain.codes import CODES, Code
+from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.services.ports import Snapshot
+from credit_pipeline.services.report import Report
+
+PREVIEW = 20
+Metadata = dict[str, Any]
+
+
+def content_version(value: Any) -> dg.DataVersion:
+    """The data version of a JSON value: its sha256."""
+    return dg.DataVersion(hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest())
+
+
+def column_schema(schema: pa.Schema, descriptions: Mapping[str, str]) -> dg.TableSchema:
+    """An Arrow schema as the UI's table of columns."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=field.name,
+                type=str(field.type),
+                description=descriptions.get(field.name),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
+
+
+def snapshot_metadata(snapshot: Snapshot) -> Metadata:
+    """Row count, as-of, completeness and hash of one snapshot."""
+    return {
+        "dagster/row_count": snapshot.rows,
+        "dagster/uri": snapshot.path,
+        "sha256": snapshot.sha256,
+        "run_id": snapshot.run_id,
+        "as_of": dg.MetadataValue.timestamp(snapshot.as_of),
+        "finished_at": dg.MetadataValue.timestamp(snapshot.finished_at),
+        "completeness_level": snapshot.level,
+        "enumerated": snapshot.enumerated,
+        "asked": snapshot.asked,
+        "unanswered": snapshot.unanswered,
+        "problems": dg.MetadataValue.json(list(snapshot.problems[:PREVIEW])),
+    }
+
+
+def report_metadata(report: Report) -> Metadata:
+    """Counts that add up, findings by code, and the first mismatches."""
+    rows = [
+        {
+            "account": mismatch.account_id or mismatch.billing_id or "",
+            "code": mismatch.code,
+            "lane": mismatch.lane,
+            "billed": str(mismatch.expected.get("plan")),
+            "stored": str(mismatch.actual.get("plan")),
+            "total": _shown(mismatch.actual.get("total")),
+            "used": _shown(mismatch.actual.get("used")),
+            "delta": _shown(mismatch.delta),
+            "first_seen": mismatch.first_seen,
+        }
+        for mismatch in report.mismatches[:PREVIEW]
+    ]
+    return {
+        "as_of": report.as_of,
+        "run_id": report.run_id,
+        "population": report.population,
+        "in_sync": report.in_sync,
+        "exempt": report.exempt,
+        "mismatches": len(report.mismatches),
+        "history": report.history,
+        "direction": report.direction,
+        "source": dg.MetadataValue.json(
+            {
+                "provider": report.source.provider,
+                "complete": report.source.complete,
+                "level": report.source.level,
+                "records": report.source.records,
+                "unanswered": report.source.unanswered,
+            }
+        ),
+        "refusals": dg.MetadataValue.json(list(report.refusals)),
+        "notices": dg.MetadataValue.json(list(report.notices)),
+        "snapshots": dg.MetadataValue.json(dict(report.snapshots)),
+        "classes": table([_class_row(code, count) for code, count in report.classes.items()]),
+        f"first {PREVIEW} mismatches": table(rows),
+    }
+
+
+def plan_metadata(plan: Mapping[str, Any]) -> Metadata:
+    """Id, digest, limits and the before and after of the first rows of a plan (the contract's object for `fix`)."""
+    rows: Sequence[Mapping[str, Any]] = plan["rows"]
+    lanes = Counter(row["lane"] for row in rows)
+    return {
+        "dagster/row_count": len(rows),
+        "plan_id": plan["plan_id"] or "none",
+        "digest": plan["digest"] or "none",
+        "state": plan["state"] or "none",
+        "mode": plan["mode"],
+        "credits": plan["totals"]["credits"],
+        "rows_by_lane": dg.MetadataValue.json({lane.value: lanes[lane.value] for lane in Lane if lanes[lane.value]}),
+        "outcomes": dg.MetadataValue.json(plan["outcomes"]),
+        "failures": dg.MetadataValue.json(list(plan["failures"])),
+        f"before and after, first {PREVIEW} rows": table([_plan_row(row) for row in rows[:PREVIEW]]),
+    }
+
+
+def audit_metadata(trail: Mapping[str, Any]) -> Metadata:
+    """The chain's head, anchored here outside the database, and the newest rows of this plan."""
+    return {
+        "head_sequence": trail["head_sequence"],
+        "head_hash": trail["head_hash"],
+        "plan_id": trail["plan_id"] or "none",
+        "dagster/row_count": trail["rows"],
+        f"newest {PREVIEW} rows": table(trail["newest"]),
+    }
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """Rows as a table of text and numbers; a column for every key that occurs."""
+    found = list(rows)
+    names = list(dict.fromkeys(name for row in found for name in row))
+    records = [dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in found]
+    columns = [dg.TableColumn(name=name, type="int" if _whole(found, name) else "string") for name in names]
+    return dg.MetadataValue.table(records=records, schema=dg.TableSchema(columns=columns))
+
+
+def _class_row(code: str, count: int) -> Metadata:
+    facts = CODES[Code(code)]
+    return {
+        "code": code,
+        "count": count,
+        "severity": facts.severity.value,
+        "hurts": facts.direction.value,
+        "meaning": facts.sentence,
+        "recovery": facts.recovery,
+    }
+
+
+def _plan_row(row: Mapping[str, Any]) -> Metadata:
+    before, after = row["before"], row["after"]
+    return {
+        "account": row["account_id"],
+        "lane": row["lane"],
+        "codes": ", ".join(row["codes"]),
+        "plan": f"{before['plan']} -> {after['plan']}",
+        "total": f"{before['total']} -> {after['total']}",
+        "used": f"{before['used']} -> {after['used']}",
+        "available": f"{before['available']} -> {after['available']}",
+        "delta": row["delta"],
+        "outcome": row["outcome"],
+        "failures": "; ".join(row["failures"]),
+    }
+
+
+def _shown(value: int | None) -> int | str:
+    return "unknown" if value is None else value
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _whole(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return all(isinstance(row.get(name), int) and not isinstance(row.get(name), bool) for row in rows)
