@@ -1,0 +1,149 @@
+"""The demo: a product with broken balances is planted, found, repaired under approval, and looked at again.
+
+The runs are the real Dagster jobs, in this process. What it came to is a value (contract.md `demo`); drawing it is the
+command line's.
+"""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from credit_pipeline.adapters.connect import open_gateways
+from credit_pipeline.sandbox.lifecycle import down, sandbox_system, truth, up
+from credit_pipeline.sandbox.wix_app import WixApp
+from credit_pipeline.services.ports import Progress, Selection
+from credit_pipeline.services.report import Report
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from credit_pipeline.orchestration.runs import RunResult
+
+APPROVER = "demo-approver"
+REASON = "the demo's plan was shown, and it agrees with what was planted"
+DONE = frozenset({"changed", "noop_already_applied"})
+
+Say = Callable[[str], None]
+
+
+def run_demo(
+    home: Path, *, accounts: int = 2_000, seed: int = 1, say: Say = lambda _: None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Fresh data, dry run, refused live run, approval, apply, second live run. Returns the contract's `demo` object.
+
+    Its servers stop however it ends, a signal included.
+    """
+    with _stopping(home):
+        say(f"Planting {accounts:,} accounts with five weeks of past.")
+        environment = up(home, accounts=accounts, seed=seed, fresh=True, progress=progress)
+        with _exported(environment), _dagster(home, environment) as instance:
+            return {"systems": {sandbox_system().name: _play(home, instance, environment, say, progress)}}
+
+
+def _play(
+    home: Path,
+    instance: "dg.DagsterInstance",
+    environment: Mapping[str, str],
+    say: Say,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    from credit_pipeline.orchestration.runs import apply_run, reconcile_run
+
+    system = sandbox_system()
+    with WixApp(environment["WIX_DATABASE_URL"]) as app:
+        before = app.last_change()
+        dry = reconcile_run(system, instance, progress=progress)
+        report = _report(dry)
+        say(f"Dry run: {len(report.mismatches):,} of {report.population:,} accounts are wrong; nothing was written.")
+        refused = reconcile_run(system, instance, dry_run=False, attended=True, progress=progress)
+        applied = refused
+        if refused.plan["state"] == "quarantined":
+            say(f"Live run: plan {refused.plan_id} is quarantined: {'; '.join(refused.plan['failures'])}.")
+            _approve(home, str(refused.plan_id), say)
+            applied = apply_run(system, instance, str(refused.plan_id), attended=True)
+        outcomes = Counter(applied.plan["outcomes"])
+        say(f"Applied: {outcomes['changed']:,} accounts changed, {applied.plan['totals']['credits']:,} credits given.")
+        again = reconcile_run(system, instance, dry_run=False, attended=True, progress=progress)
+        changed_again = again.plan["outcomes"].get("changed", 0)
+        say(f"Second live run: {changed_again:,} accounts changed, {len(_report(again).mismatches):,} left for people.")
+        return _result(truth(home), report, applied.plan) | {
+            "second_run_changed": changed_again,
+            "credits_lost": app.credits_lost(before),
+            "runs": [run.run_id for run in (dry, refused, applied, again)],
+            "plan_id": applied.plan_id,
+            "quarantined": list(refused.plan["failures"]),
+        }
+
+
+def _approve(home: Path, plan_id: str, say: Say) -> None:
+    with open_gateways(sandbox_system(), home, os.environ) as gateways:
+        released = gateways.plans.approve(plan_id, Selection(lane="auto"), APPROVER, REASON)
+    say(f"Approved by {APPROVER}: {released:,} rows of lane auto. What needs a person's word by name stays held.")
+
+
+def _result(planted: Mapping[str, Any], report: Report, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Planted against found, and what became of it, per code of the account."""
+    right = {account["account_id"]: account["code"] for account in planted["accounts"]}
+    found = {str(mismatch.account_id): mismatch.code for mismatch in report.mismatches}
+    corrected, held = Counter[str](), Counter[str]()
+    for row in plan["rows"]:
+        (corrected if row["outcome"] in DONE else held)[found[row["account_id"]]] += 1
+    return {
+        "population": report.population,
+        "planted": planted["planted"],
+        "found": dict(report.classes),
+        "corrected": dict(sorted(corrected.items())),
+        "held_by_code": dict(sorted(held.items())),
+        "changed": plan["outcomes"].get("changed", 0),
+        "held": held.total(),
+        "missed": sorted(account for account, code in right.items() if found.get(account) != code),
+        "healthy_reported": sorted(found.keys() - right.keys()),
+    }
+
+
+def _report(run: "RunResult") -> Report:
+    assert run.report is not None
+    return run.report
+
+
+@contextmanager
+def _dagster(home: Path, environment: Mapping[str, str]) -> Iterator["dg.DagsterInstance"]:
+    from credit_pipeline.orchestration.instance import instance, prepare_home
+
+    prepare_home(home, environment["CREDIT_PIPELINE_DAGSTER_URL"])
+    with instance() as opened:
+        yield opened
+
+
+@contextmanager
+def _exported(environment: Mapping[str, str]) -> Iterator[None]:
+    """The sandbox's variables, and afterwards those that were there before."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _stopping(home: Path) -> Iterator[None]:
+    """The servers stop at the end, at an error, at Ctrl-C, and at SIGTERM, which otherwise ends a process at once."""
+    mine = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _ended) if mine else None
+    try:
+        yield
+    finally:
+        down(home)
+        if mine:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _ended(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
