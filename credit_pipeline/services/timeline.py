@@ -135,11 +135,14 @@ def _events(memory: Memory) -> Iterator[Entry]:
 
 def _corrections(audit: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
     for row in audit:
-        before, after = row["before"], row["after"]
-        moved = f"{before['plan']} {before['available']:,} available -> {after['plan']} {after['available']:,}"
+        moved = f"{_stood(row['before'])} -> {_stood(row['after'])}"
         by = f", approved by {row['approver']}" if row.get("approver") else ""
         why = "; ".join(row["reasons"])
         yield Entry(at=row["at"], kind="corrected", text=f"{moved}: {why} (plan {row['plan_id']}{by})")
+
+
+def _stood(state: Mapping[str, Any]) -> str:
+    return f"{state['plan'] or '(none)'}, {state['available']:,} available"
 
 
 def _grants(memory: Memory, audit: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:

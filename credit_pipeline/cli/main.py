@@ -1,0 +1,93 @@
+"""The entry point: the options of all commands, the commands by name, and how a command ends.
+
+What a command does stands in the module that carries its name. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import click
+
+from credit_pipeline.cli.endings import exit_status
+from credit_pipeline.cli.options import SHARED
+from credit_pipeline.cli.session import Session
+
+COMMANDS = {
+    "demo": "credit_pipeline.cli.demo",
+    "sandbox": "credit_pipeline.cli.sandbox",
+    "systems": "credit_pipeline.cli.systems",
+    "init": "credit_pipeline.cli.init",
+    "check": "credit_pipeline.cli.check",
+    "fix": "credit_pipeline.cli.fix",
+    "plans": "credit_pipeline.cli.plans",
+    "approve": "credit_pipeline.cli.decisions",
+    "reject": "credit_pipeline.cli.decisions",
+    "apply": "credit_pipeline.cli.apply",
+    "account": "credit_pipeline.cli.account",
+    "ui": "credit_pipeline.cli.ui",
+}
+"""Command → the module that holds it, in the order of the help."""
+
+
+class Commands(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the base class's signature)
+        """In the order in which one would use them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, or None for a name there is none of."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command), cmd_name
+        return command
+
+
+@click.group(
+    cls=Commands,
+    params=[option() for option in SHARED],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 nothing to act on, 1 something to act on or refused, 2 could not tell.",
+)
+@click.version_option(package_name="credit-pipeline", prog_name="credit-pipeline")
+def cli() -> None:
+    """Keeps the credit balances in a product's Postgres true to what its billing provider says was bought."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stream put in its place
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    with Session() as session, _ended_by_signals():
+        return exit_status(session, lambda: cli.main(arguments, "credit-pipeline", standalone_mode=False, obj=session))
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and a closed terminal end a command as Ctrl-C does: whatever it started is stopped."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: dict[signal.Signals, Any] = {}
+    with contextlib.suppress(ValueError):  # not in the main thread, where signals are somebody else's
+        for number, handler in ((signal.SIGINT, interrupt), (signal.SIGTERM, end), (signal.SIGHUP, end)):
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,64 @@
+"""`plans`: the saved correction plans of a system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.options import Command
+from credit_pipeline.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from credit_pipeline.services.ports import Gateways, SavedPlan
+
+WAITING = frozenset({"proposed", "quarantined", "approved", "applying", "partly_applied"})
+
+
+@click.command(cls=Command)
+@click.argument("system")
+@click.pass_obj
+def plans(session: Session, system: str) -> int:
+    """List saved plans, newest first."""
+    from credit_pipeline.cli.saved_plan import require_installed
+
+    found = session.system(system)
+    with session.gateways(found) as gateways:
+        require_installed(found, gateways)
+        saved = [_line(_with_rows(gateways, plan)) for plan in gateways.plans.plans()]
+
+    def text() -> list[RenderableType]:
+        from credit_pipeline.cli.render_plan import render_plans
+
+        return render_plans(found.name, saved)
+
+    session.show({"system": found.name, "plans": saved}, text)
+    return NOTHING
+
+
+def _with_rows(gateways: Gateways, plan: SavedPlan) -> SavedPlan:
+    """Only a plan that waits is read whole: there is one at most, and finished ones may be large."""
+    return gateways.plans.load(plan.plan_id) if plan.state in WAITING else plan
+
+
+def _line(plan: SavedPlan) -> dict[str, Any]:
+    from collections import Counter
+
+    waiting = plan.state in WAITING
+    lanes = Counter(row.correction.lane.value for row in plan.rows)
+    return {
+        "plan_id": plan.plan_id,
+        "digest": plan.digest,
+        "state": plan.state,
+        "as_of": plan.as_of.isoformat(),
+        "created_at": plan.created_at.isoformat(),
+        "run_id": plan.run_id,
+        "rows": len(plan.rows) if waiting else None,
+        "lanes": dict(sorted(lanes.items())) if waiting else None,
+        "approved_rows": sum(1 for row in plan.rows if row.approved),
+        "limits_approved": plan.limits_approved,
+        "failures": list(plan.failures),
+    }

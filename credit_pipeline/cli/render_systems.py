@@ -1,0 +1,49 @@
+"""The configured systems as text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.padding import Padding
+from rich.text import Text
+
+from credit_pipeline.cli.render_cells import grid, moment, plain
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def render_systems(systems: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """A block a system."""
+    parts: list[RenderableType] = []
+    for system in systems:
+        if parts:
+            parts.append("")
+        parts += [Text(system["name"], style="bold"), Padding(_facts(system), (0, 0, 0, 2))]
+    return parts
+
+
+def _facts(system: Mapping[str, Any]) -> RenderableType:
+    sources, schedule = system["sources"], system["schedule"]
+    variables = ", ".join(f"{name} {'set' if ok else 'MISSING'}" for name, ok in sources["variables"].items())
+    policy = ", ".join(f"{name} {plain(value)}" for name, value in system["policy"].items())
+    installed = {True: "yes", False: "no", None: "not known"}[system["installed"]]
+    writes = "applies what is proven" if schedule["writes"] else "dry run"
+    table = grid("", "")
+    table.show_header = False
+    for name, value in (
+        ("what", system["description"]),
+        ("environment", system["environment"]),
+        ("store", f"{sources['store']['table']} ({sources['store']['layout']})"),
+        ("billing", sources["billing"]["provider"]),
+        ("variables", variables),
+        ("plans", ", ".join(f"{plan} {credits:,}" for plan, credits in system["plans"].items())),
+        ("policy", policy or "all defaults"),
+        ("installed", installed),
+        ("last complete", f"{moment(system['last_complete_collection'])}"),
+        ("schedule", f"{schedule['cron']} {schedule['timezone']}, {writes}; runs while credit-pipeline ui does"),
+        ("ready", system["readiness"]),
+    ):
+        table.add_row(name, plain(value))
+    return table

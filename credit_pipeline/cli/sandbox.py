@@ -1,0 +1,79 @@
+"""`sandbox up`, `down`, `truth`: a product with broken balances and its billing provider, left running."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import click
+
+from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.options import SHARED, Command
+from credit_pipeline.cli.session import Session
+
+
+@click.group(params=[option() for option in SHARED])
+def sandbox() -> None:
+    """A broken product to try things on."""
+
+
+def population_options(command: Any) -> Any:
+    """`--accounts` and `--seed`."""
+    accounts = click.option(
+        "--accounts", type=click.IntRange(min=1), default=2000, show_default=True, help="Size of the population."
+    )
+    seed = click.option(
+        "--seed", type=int, default=1, show_default=True, help="The same seed plants the same accounts."
+    )
+    return accounts(seed(command))
+
+
+@sandbox.command(cls=Command)
+@population_options
+@click.option("--fresh", is_flag=True, help="Plant again, also where the same population is there already.")
+@click.pass_obj
+def up(session: Session, accounts: int, seed: int, fresh: bool) -> int:
+    """Start and plant; print the environment to export.
+
+    What is planted already is kept as it is now, corrections included.
+    """
+    from credit_pipeline.cli.borrowed import keep_running
+    from credit_pipeline.sandbox import lifecycle
+
+    with session.progress("planting") as progress:
+        variables = lifecycle.up(session.home, accounts=accounts, seed=seed, fresh=fresh, progress=progress)
+    keep_running(session.home)
+    if session.format == "json":
+        session.show({"accounts": accounts, "seed": seed, "environment": variables}, list)
+    else:
+        session.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    return NOTHING
+
+
+@sandbox.command(cls=Command)
+@click.pass_obj
+def down(session: Session) -> int:
+    """Stop the servers; the data stays for the next `up`."""
+    from credit_pipeline.sandbox import lifecycle
+
+    stopped = lifecycle.down(session.home)
+    session.show({"stopped": stopped}, lambda: ["stopped" if stopped else "nothing was running"])
+    return NOTHING
+
+
+@sandbox.command(cls=Command)
+@click.pass_obj
+def truth(session: Session) -> int:
+    """Print what was planted, as JSON.
+
+    The right answer for every broken account, and which healthy ones look broken.
+    """
+    from credit_pipeline.sandbox import lifecycle
+
+    planted = lifecycle.truth(session.home)
+    if session.format == "json":
+        session.show(planted, list)
+    else:
+        session.write(json.dumps(planted, indent=2) + "\n")
+    return NOTHING

@@ -1,0 +1,185 @@
+"""What one command has in hand: its options, its working folder, its output, and the connections it opens.
+
+Results go to stdout, everything else to stderr. Nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from credit_pipeline.cli.logs import Logs
+from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+    from rich.console import Console, RenderableType
+
+    from credit_pipeline.services.ports import Gateways, Progress
+    from credit_pipeline.services.system import CreditSystem
+
+HOME_ENV = "CREDIT_PIPELINE_HOME"
+DEFS_ENV = "CREDIT_PIPELINE_DEFS"
+
+
+class ReaderLeft(Exception):
+    """Whoever read stdout has closed it."""
+
+
+class Session:
+    """One command's surroundings. `format`, `defs` and `verbose` are the shared options."""
+
+    def __init__(self) -> None:
+        self.format = "text"
+        self.defs: str | None = None
+        self.verbose = False
+        self._out = sys.stdout
+        self._logs = Logs()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._logs.close()
+
+    @property
+    def home(self) -> Path:
+        """The working folder; it need not exist."""
+        return Path(os.environ.get(HOME_ENV) or ".credit_pipeline").expanduser().resolve()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of systems that was named; None means the packaged one."""
+        named = self.defs or os.environ.get(DEFS_ENV)
+        return Path(named).expanduser().resolve() if named else None
+
+    def private_folder(self, name: str) -> Path:
+        """A folder of the working folder that only its owner can read."""
+        path = self.home / name
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The working folder {self.home} cannot be written ({error.strerror}): "
+                f"set {HOME_ENV} to a folder of your own."
+            ) from None
+        return path
+
+    def say(self, sentence: str) -> None:
+        """One line for the person, on stderr."""
+        print(sentence, file=sys.stderr, flush=True)
+
+    def show(self, result: Mapping[str, Any], text: Callable[[], Sequence[RenderableType]]) -> None:
+        """The command's result: one JSON object, or the text that `text` makes."""
+        with self._to_stdout() as out:
+            if self.format == "json":
+                json.dump(result, out, ensure_ascii=False, default=_plain)
+                out.write("\n")
+            else:
+                console = self._console()
+                for part in text():
+                    console.print(part, crop=False)
+
+    def write(self, text: str) -> None:
+        """Text for stdout as it is, for another program to read."""
+        with self._to_stdout() as out:
+            out.write(text)
+
+    def system(self, name: str) -> CreditSystem:
+        """The configured system of that name."""
+        from credit_pipeline.adapters.system_yaml import load_system
+
+        found = load_system(name, self.folder)
+        self.follow(found.name)
+        return found
+
+    def follow(self, name: str) -> None:
+        """Keep the decision log of this system."""
+        self._logs.follow(name, self.private_folder("logs"), verbose=self.verbose)
+
+    def sandbox_answers(self, system: CreditSystem) -> bool:
+        """Whether the sandbox stands in for this system's sources."""
+        from credit_pipeline.cli.borrowed import may_use_sandbox
+
+        return may_use_sandbox(self, system)
+
+    @contextlib.contextmanager
+    def gateways(self, system: CreditSystem) -> Iterator[Gateways]:
+        """The system's connections. What could not be told is in its log as well."""
+        from credit_pipeline.adapters.connect import open_gateways
+        from credit_pipeline.cli.borrowed import sandbox_for
+        from credit_pipeline.services.decision_log import DecisionLog
+
+        try:
+            with sandbox_for(self, system), open_gateways(system, self.home, os.environ) as opened:
+                yield opened
+        except CreditPipelineError as error:
+            DecisionLog(system.name).failed(str(error))
+            raise
+
+    @contextlib.contextmanager
+    def instance(self) -> Iterator[DagsterInstance]:
+        """The Dagster instance of the working folder; its server runs meanwhile."""
+        from credit_pipeline.cli.borrowed import dagster_storage
+        from credit_pipeline.orchestration.instance import instance, prepare_home
+
+        with dagster_storage(self) as url:
+            prepare_home(self.home, url)
+            with instance() as opened:
+                yield opened
+
+    @contextlib.contextmanager
+    def progress(self, doing: str) -> Iterator[Progress | None]:
+        """A bar on the terminal; None where there is no terminal to draw it on."""
+        if not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+            task = drawn.add_task(doing, total=None)
+            yield lambda done, total: drawn.update(task, completed=done, total=total)
+
+    @contextlib.contextmanager
+    def waiting(self, doing: str) -> Iterator[None]:
+        """A turning sign on the terminal for work that cannot say how far it is."""
+        if not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+
+        with Console(stderr=True, markup=False).status(doing):
+            yield
+
+    @contextlib.contextmanager
+    def _to_stdout(self) -> Iterator[TextIO]:
+        try:
+            yield self._out
+            self._out.flush()
+        except BrokenPipeError as error:  # click would end the process with 1, which means something else here
+            raise ReaderLeft from error
+
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        # What products and providers call things is shown as it is: never as markup, never as an emoji.
+        return Console(file=self._out, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,117 @@
+"""`systems`: what is configured, where it reads from, and how ready it is. Works with an empty environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from credit_pipeline.cli.endings import COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.options import Command
+from credit_pipeline.cli.session import Session
+from credit_pipeline.domain.errors import CreditPipelineError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from credit_pipeline.services.system import CreditSystem
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def systems(session: Session) -> int:
+    """Show what is configured and how ready it is.
+
+    Variables are shown as set or missing, never with their values. One system's faulty file does not hide the others.
+    """
+    shown, faults = [], []
+    for name in _names(session):
+        try:
+            shown.append(_described(session, session.system(name)))
+        except CreditPipelineError as error:
+            faults.append(str(error))
+
+    def text() -> list[RenderableType]:
+        from credit_pipeline.cli.render_systems import render_systems
+
+        return render_systems(shown)
+
+    session.show({"systems": shown, "faults": faults}, text)
+    for fault in faults:
+        session.say(fault)
+    return COULD_NOT_TELL if faults else NOTHING
+
+
+def _names(session: Session) -> list[str]:
+    from credit_pipeline.adapters.system_yaml import FILE, folder_in_effect, load_systems
+
+    folder = folder_in_effect(session.folder)
+    names = sorted(child.parent.name for child in folder.glob(f"*/{FILE}")) if folder.is_dir() else []
+    return names or [found.name for found in load_systems(folder)]  # an empty folder is refused there, with a sentence
+
+
+def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
+    variables = {name: bool(os.environ.get(name)) for name in system.env_names}
+    return {
+        "name": system.name,
+        "description": system.description,
+        "environment": system.environment,
+        "sources": {
+            "store": {"table": f"{system.store.schema}.{system.store.table}", "layout": "counter"},
+            "billing": {"provider": "wix", "base_url_from": system.billing.base_url_env},
+            "variables": variables,
+        },
+        "plans": {plan.name: plan.credits for plan in system.catalogue.plans},
+        "policy": dict(_own_words(system)),
+        "schedule": {
+            "cron": system.schedule.cron,
+            "timezone": system.schedule.timezone,
+            "writes": system.policy.automation_apply,
+        },
+        **_state(session, system, variables),
+    }
+
+
+def _own_words(system: CreditSystem) -> Iterator[tuple[str, Any]]:
+    """The policy words that differ from their defaults."""
+    from credit_pipeline.domain.policy import Limits, Policy
+
+    for prefix, own, default in (("", system.policy, Policy()), ("limits.", system.policy.limits, Limits())):
+        for name in type(default).__dataclass_fields__:
+            value = getattr(own, name)
+            if name != "limits" and value != getattr(default, name):
+                yield prefix + {"automation_apply": "automation.apply"}.get(name, name), _word(value)
+
+
+def _word(value: Any) -> Any:
+    return f"{value.total_seconds() / 60:g} min" if hasattr(value, "total_seconds") else value
+
+
+def _state(session: Session, system: CreditSystem, variables: Mapping[str, bool]) -> dict[str, Any]:
+    """Installed or not, and since when complete; null where nobody could be asked."""
+    unknown = {"installed": None, "last_complete_collection": None, "ready": False}
+    missing = [name for name, is_set in variables.items() if not is_set]
+    sandbox = session.sandbox_answers(system)
+    if missing and not sandbox:
+        return unknown | {"readiness": f"set {', '.join(missing)}"}
+    try:
+        with session.gateways(system) as gateways:
+            if not gateways.memory.installed():
+                readiness = f"check works; credit-pipeline init {system.name} before fix"
+                return unknown | {"installed": False, "readiness": readiness}
+            last = gateways.memory.last_collection()
+            as_of = last.as_of.isoformat() if last else None
+    except CreditPipelineError as error:
+        return unknown | {"readiness": str(error)}
+    report_only = system.policy.renewal is None
+    readiness = "report-only: policy.renewal is not declared" if report_only else "ready"
+    if sandbox:
+        readiness += ", on the sandbox of this working folder"
+    return {
+        "installed": True,
+        "last_complete_collection": as_of,
+        "ready": not report_only,
+        "readiness": readiness,
+    }

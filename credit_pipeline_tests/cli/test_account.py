@@ -1,0 +1,73 @@
+"""`account`: the eight checks and the story, for support."""
+
+import pytest
+
+from credit_pipeline_tests.cli.conftest import Run, Sandbox
+from credit_pipeline_tests.cli.shapes import ACCOUNT, EIGHT, differences
+
+
+def answers(told: dict) -> dict[str, bool | None]:
+    return {check["name"]: check["ok"] for check in told["checks"]}
+
+
+def test_a_healthy_paid_account_passes_what_can_be_asked(run: Run, sandbox: Sandbox) -> None:
+    ended = run("account", "wix_app", sandbox.healthy[0], "--format", "json")
+    told = ended.json
+    assert differences(told, ACCOUNT) == []
+    assert [check["name"] for check in told["checks"]] == EIGHT
+    assert told["failed"] == 0
+    assert told["passed"] + told["failed"] + list(answers(told).values()).count(None) == 8
+    assert ended.status == 0
+    assert told["summary"].endswith("That is in order.")
+
+
+def test_what_a_counter_cannot_answer_is_null(run: Run, sandbox: Sandbox) -> None:
+    found = answers(run("account", "wix_app", sandbox.healthy[0], "--format", "json").json)
+    assert [name for name in ("mapping_exists", "metadata_resolved", "ledger_explains_balance") if found[name]] == []
+    assert found["mapping_exists"] is found["metadata_resolved"] is found["ledger_explains_balance"] is None
+
+
+def test_a_broken_account_says_why_and_what_mends_it(run: Run, sandbox: Sandbox) -> None:
+    account = sandbox.accounts("plan_mismatch")[0]
+    ended = run("account", "wix_app", account, "--format", "json")
+    assert ended.status == 1
+    assert answers(ended.json)["balance_reasonable_for_plan"] is False
+    assert "(plan_mismatch)" in ended.json["summary"]
+    assert f"credit-pipeline fix wix_app --account {account} would leave" in ended.json["summary"]
+    observed = [entry["text"] for entry in ended.json["timeline"] if entry["kind"] == "observed"]
+    assert observed[0].startswith("first seen: label ")
+
+
+def test_the_text_reads_from_the_answer_to_the_story(run: Run, sandbox: Sandbox) -> None:
+    account = sandbox.accounts("grant_lost")[0]
+    ended = run("account", "wix_app", account)
+    assert ended.status == 1
+    places = [ended.out.index(word) for word in (account, "credits are available", "can_deduct", "what happened")]
+    assert places == sorted(places)
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert "balance_reasonable_for_plan  FAILS" in ended.out
+
+
+def test_billings_silence_is_not_an_answer(run: Run, sandbox: Sandbox) -> None:
+    ended = run("account", "wix_app", sandbox.accounts("source_lookup_error")[0], "--format", "json")
+    assert ended.status == 2
+    found = answers(ended.json)
+    assert found["subscription_exists"] is found["balance_reasonable_for_plan"] is None
+    assert ended.err == "wix_app: billing gave no answer about this account: run the command again\n"
+
+
+def test_an_id_nobody_knows_fails_the_first_check(run: Run, sandbox: Sandbox) -> None:
+    ended = run("account", "wix_app", "00000000-0000-4000-8000-000000000000", "--format", "json")
+    assert ended.status == 1
+    assert answers(ended.json)["user_exists"] is False
+    assert answers(ended.json)["can_deduct"] is None
+
+
+@pytest.mark.parametrize("address", ["eva@example.com", "EVA@EXAMPLE.COM"])
+def test_an_address_cannot_be_looked_up_in_this_layout(run: Run, sandbox: Sandbox, address: str) -> None:
+    ended = run("account", "wix_app", address)
+    assert ended.status == 2
+    assert ended.sentence == (
+        "wix_app: accounts cannot be found by e-mail, the store has no such column: give the id of "
+        "`app_instances.instance_id`"
+    )

@@ -1,0 +1,140 @@
+"""The documents against the code: every key, code, command and path they name is there, and none is left out."""
+
+import re
+import types
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import click
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from credit_pipeline.adapters.system_schema import SystemAttributes
+from credit_pipeline.cli.main import COMMANDS, cli
+from credit_pipeline.domain.codes import CODES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+ROW = re.compile(r"^\| (?P<cells>.*) \|$", re.MULTILINE)
+
+
+def table_rows(text: str) -> dict[str, list[str]]:
+    """First cell without backticks → the other cells, of all tables of a page."""
+    rows = [found["cells"].split(" | ") for found in ROW.finditer(text)]
+    return {row[0].strip("`"): row[1:] for row in rows if row[0].startswith("`")}
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models_in(inner)
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, default) of every key of the file that holds a value."""
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        inner = next(models_in(field.annotation), None)
+        if inner is not None:
+            is_list = get_origin(field.annotation) not in {None, Union, types.UnionType}
+            yield from keys_of(inner, f"{key}[]." if is_list else f"{key}.")
+        else:
+            yield key, field.get_default(call_default_factory=True)
+
+
+def written(default: Any) -> str:
+    """A default as the page writes it."""
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "undeclared"
+    if default == "":
+        return "empty"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, timedelta):
+        minutes = int(default.total_seconds() // 60)
+        return f"`{minutes // 60} h`" if minutes % 60 == 0 and minutes > 60 else f"`{minutes} min`"
+    if isinstance(default, tuple):
+        return "`[]`"
+    return f"`{default}`"
+
+
+EXCEPT = {"plans[].label": "the name"}
+"""Defaults that are made of another key."""
+
+
+def test_the_policy_page_has_every_key_with_its_default() -> None:
+    told = {key: cells[0] for key, cells in table_rows((ROOT / "docs" / "policy.md").read_text()).items()}
+    assert told == {key: EXCEPT.get(key, written(default)) for key, default in keys_of(SystemAttributes)}
+
+
+def test_the_codes_page_says_what_the_code_says() -> None:
+    told = table_rows((ROOT / "docs" / "codes.md").read_text())
+    assert told == {
+        code.value: [
+            facts.severity.value,
+            facts.lane.value,
+            facts.direction.value,
+            facts.sentence,
+            facts.recovery,
+        ]
+        for code, facts in CODES.items()
+    }
+
+
+def subcommands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", command.commands[inner]) for inner in command.commands)
+
+
+EVERY = dict(subcommands())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_command_says_what_it_does_and_every_option_too(name: str) -> None:
+    assert (EVERY[name].help or "").strip()
+    assert len(EVERY[name].get_short_help_str(100)) <= 60
+    silent = [p.name for p in EVERY[name].params if isinstance(p, click.Option) and not p.help]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_stands_in_the_readme(name: str) -> None:
+    rows = [found["cells"].split(" | ")[0] for found in ROW.finditer(README)]
+    assert any(re.search(rf"`{name}\b", row) for row in rows)
+
+
+def test_the_readme_names_no_command_or_option_that_is_not_there() -> None:
+    named = set(re.findall(r"credit-pipeline ([a-z]+)", README))
+    assert named <= set(COMMANDS)
+    options = {o for command in EVERY.values() for p in command.params for o in p.opts if o.startswith("--")}
+    assert set(re.findall(r"(?<!-)(--[a-z][a-z-]*)", README)) <= options
+
+
+def test_the_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
+
+
+def test_the_readme_opens_with_one_sentence_and_has_the_parts_in_order() -> None:
+    parts = ["Keeps the credit balances", "The promise:", "```console", "docs/lineage.svg", "make demo", "make test"]
+    places = [README.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_the_make_targets_named_in_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"make (demo|test|check|ui|bench|help)\b", README))
+    assert named >= {"demo", "test", "ui"}
+    assert not [target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
