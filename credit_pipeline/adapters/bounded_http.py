@@ -41,7 +41,7 @@ _NETWORK = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutExcep
 class Patience:
     """How often and how long. Waits grow by doubling, with jitter; a Retry-After is honoured up to its cap."""
 
-    attempts: int = 6
+    attempts: int = 4
     wait_initial: timedelta = timedelta(seconds=0.5)
     wait_max: timedelta = timedelta(seconds=5)
     wait_jitter: timedelta = timedelta(seconds=1)

@@ -15,7 +15,8 @@ from credit_pipeline.domain.errors import NotInstalled, StoreError
 from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
 
 MANY = 10_000
-"""From so many changed rows on, the planner's statistics are renewed at once; autovacuum comes too late."""
+"""From so many changed rows on, and a tenth of all, the planner's statistics are renewed at once: autovacuum comes too
+late after the first run."""
 
 # Two recorders of one system take turns; transaction-level, so that a pooler cannot keep the lock.
 _TURN = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.record ' || $1, 0)) IS NULL AS locked"
@@ -156,7 +157,7 @@ def record(
     cursor.execute(_COLLECTION, parameters=(system, collection.run_id, as_of, *counts, _json(collection.files)))
     if changed.num_rows:
         cursor.execute(_OBSERVATIONS, parameters=(system, previous or as_of))
-    if changed.num_rows >= MANY:
+    if changed.num_rows >= max(MANY, collection.population // 10):
         cursor.execute("ANALYZE credit_pipeline.observation")
     for statement in (_FINDINGS, _CLOSED, _GONE):
         cursor.execute(statement, parameters=(system, as_of))

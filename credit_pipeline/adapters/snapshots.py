@@ -33,6 +33,7 @@ class ParquetSnapshots:
     def __init__(self, system_name: str, folder: Path) -> None:
         self._system = system_name
         self._folder = Path(folder).absolute()
+        self._written: dict[str, pa.Table] = {}
 
     def write(
         self,
@@ -77,10 +78,16 @@ class ParquetSnapshots:
                 f"{self._system}: the snapshot folder {self._folder} cannot be written ({error.strerror}): "
                 "make room there, or set CREDIT_PIPELINE_HOME to a folder of your own"
             ) from error
+        self._written[digest] = table
         return _snapshot(facts, path, digest)
 
     def read(self, snapshot: Snapshot) -> pa.Table:
-        """The table as it was written. Raises StoreError where the file was changed or is missing."""
+        """The table as it was written. Raises StoreError where the file was changed or is missing.
+
+        What this object wrote itself is handed back without reading it again.
+        """
+        if (written := self._written.get(snapshot.sha256)) is not None:
+            return written
         buffer = self._verified(Path(snapshot.path), snapshot.sha256)
         return _without_facts(pq.read_table(pa.BufferReader(buffer)))
 

@@ -50,17 +50,12 @@ def _reconciled(
     from datetime import UTC, datetime
 
     from credit_pipeline.cli.named_accounts import named_accounts
-    from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-    from credit_pipeline.services.reconcile import reconcile
+    from credit_pipeline.services.check import check as look
 
     named = named_accounts(system, gateways, accounts)
     run_id, now = f"check-{uuid.uuid4().hex[:12]}", datetime.now(UTC)
-    with session.waiting("reading balances"):
-        balances = collect_balances(gateways, run_id=run_id, now=now, accounts=named)
     with session.progress("asking billing") as progress:
-        subscriptions = collect_subscriptions(gateways, balances, run_id=run_id, now=now, progress=progress)
-    with session.waiting("judging"):
-        return reconcile(system, gateways, balances, subscriptions, now=now, accounts=named, keep_all=everything)
+        return look(system, gateways, run_id=run_id, now=now, accounts=named, progress=progress, keep_all=everything)
 
 
 def _catalogue(system: CreditSystem, product: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -150,17 +150,29 @@ def _open_events(account: Account, rules: Rules) -> tuple[list[Finding], tuple[t
 def _ended(account: Account, event: OpenMismatch, code: Code, now: datetime) -> str | None:
     memory, balance = account.memory, account.balance
     assert memory is not None
+    billed_still = account.billing.plan is not None and account.billing.plan.name == event.evidence.get("plan")
     if any(event.fingerprint in key for key in memory.applied_keys):
         return "restored by a correction"
     if code is Code.GRANT_MISSING:
         if any(f"{g.plan}@{g.period_start.isoformat()}" == _event_key(event) for g in memory.grants):
             return "granted by a correction"
+        if not billed_still:
+            return None  # credits that come now are another plan's
         if event.evidence["verdict"] == Verdict.RAISE.value:
             if balance.total is not None and balance.total >= event.evidence["allowance"]:
                 return "the total is back at the allowance"
-        elif events.allowance_came(account, event.evidence["allowance"], now):
+        elif (
+            account.billing.plan is not None
+            and account.billing.plan.name == event.evidence["plan"]  # another plan's grant is not this one
+            and events.allowance_came(account, event.evidence["allowance"], now)
+        ):
             return GRANTED_SINCE
-    if code is Code.GRANT_LOST and balance.total is not None and balance.total >= event.evidence["allowance"]:
+    if (
+        code is Code.GRANT_LOST
+        and billed_still
+        and balance.total is not None
+        and balance.total >= event.evidence["allowance"]
+    ):
         return "the total is back at the allowance"
     if code is Code.RENEWAL_MISSING and balance.used is not None and balance.used < event.evidence["used"][0]:
         return "the product zeroed used since"

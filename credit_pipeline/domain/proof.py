@@ -17,6 +17,7 @@ from credit_pipeline.domain.history import (
     granted_in_this_term,
     had_allowance,
     key_state,
+    observed,
     since_plan_change,
     unbroken,
 )
@@ -124,9 +125,17 @@ def credits_never_came(account: Account, plan: Plan, catalogue: Catalogue, polic
 
 
 def _labelled_before(account: Account, plan: Plan, catalogue: Catalogue) -> bool:
+    """Whether the product changed the label while billing still named a lower plan; one left over says nothing."""
     start = since_plan_change(account.memory, plan)[0] if account.memory else None
-    label = catalogue.resolve_label(start.label) if start else None
-    return isinstance(label, Resolved) and label.plan.rank >= plan.rank
+    earlier = [s for s in observed(account.memory) if start and s.as_of <= start.as_of] if account.memory else []
+    for seen in reversed(earlier):
+        label = catalogue.resolve_label(seen.label)
+        if not isinstance(label, Resolved) or label.plan.rank < plan.rank:
+            return seen is not start
+        billed = catalogue.named(seen.billed_plan) if seen.billed_plan else None
+        if billed and billed.rank >= plan.rank:
+            return False
+    return bool(earlier)
 
 
 def _nothing_came(earlier: Sighting, later: Sighting, allowance: int) -> bool:

@@ -4,7 +4,7 @@ Screen, then judge: the set-based screen drops the provably healthy, the pure cl
 seen is remembered only after a complete collection of the whole population.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import pyarrow as pa
@@ -31,8 +31,12 @@ def reconcile(
     settle: bool = False,
     accounts: Sequence[AccountId] | None = None,
     keep_all: bool = False,
+    observations: Callable[[], pa.Table] | None = None,
 ) -> Report:
-    """Compare, judge, remember. With `accounts` only those are judged and nothing is remembered."""
+    """Compare, judge, remember. With `accounts` only those are judged and nothing is remembered.
+
+    `observations` is where they come from if somebody is reading them already.
+    """
     log = DecisionLog(system.name)
     log.started()
     memory = gateways.memory if gateways.memory.installed() else None
@@ -40,7 +44,7 @@ def reconcile(
     screened = screen(
         gateways.snapshots.read(balances),
         gateways.snapshots.read(subscriptions),
-        memory.observations() if memory else OBSERVATIONS.empty_table(),
+        (observations or memory.observations)() if memory else OBSERVATIONS.empty_table(),
         catalogue=system.catalogue,
         policy=system.policy,
         now=now,

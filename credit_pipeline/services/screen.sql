@@ -5,7 +5,7 @@
 -- The property test test_screen.py holds this query and classify() together: it never drops what classify would flag.
 CREATE OR REPLACE TEMP TABLE screened AS
 WITH billed AS (
-    SELECT s.*, m.plan, m.credits, m.free, m.step,
+    SELECT s.billing_id, s.lookup, s.status, s.anchor, m.plan, m.credits, m.free, m.step,
            CASE WHEN m.step > 0 THEN
                greatest(0, ((year($now::TIMESTAMP) - year(s.anchor)) * 12 + month($now::TIMESTAMP) - month(s.anchor)) // m.step)
            END AS steps
@@ -26,10 +26,8 @@ dated AS (
     FROM billed
 ),
 joined AS (
-    SELECT b.account_id, b.label, b.total, b.used, l.plan AS label_plan,
-           d.billing_id, coalesce(d.lookup, 'error') AS lookup, d.status, d.raw_plan, d.subscription_id, d.cycle, d.anchor,
-           d.changed_at, d.ends_at, d.auto_renews, d.detail, d.plan, d.credits, d.free, d.period_start,
-           o.account IS NOT NULL AS known, o.mark AS old_mark, o.as_of AS old_as_of,
+    SELECT b.account_id, b.label, b.total, b.used, coalesce(d.lookup, 'error') AS lookup, d.status,
+           d.plan, d.credits, d.free, d.period_start, o.account IS NOT NULL AS known, o.mark AS old_mark,
            o.label IS NOT DISTINCT FROM b.label AND o.total = b.total AND o.used = b.used
                AND o.billed_plan IS NOT DISTINCT FROM d.plan AND o.billed_status IS NOT DISTINCT FROM d.status
                AND o.billed_period_start IS NOT DISTINCT FROM d.period_start
@@ -47,7 +45,7 @@ joined AS (
     LEFT JOIN label_map l ON l.label IS NOT DISTINCT FROM b.label
     LEFT JOIN observations o ON o.account = b.account_id
 )
-SELECT *,
+SELECT account_id, label, total, used, lookup, status, plan, credits, free, period_start, old_mark, same, same_period,
        CASE
            WHEN coalesce(free, true) THEN NULL
            WHEN NOT known THEN CASE WHEN $first_run THEN 'assumed' END

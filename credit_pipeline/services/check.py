@@ -1,0 +1,39 @@
+"""`check`: collect from both sides and reconcile, with the memory read meanwhile. No plan is made."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from credit_pipeline.domain.account import AccountId
+from credit_pipeline.services.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.ports import Gateways, Progress
+from credit_pipeline.services.reconcile import reconcile
+from credit_pipeline.services.report import Report
+from credit_pipeline.services.system import CreditSystem
+
+
+def check(
+    system: CreditSystem,
+    gateways: Gateways,
+    *,
+    run_id: str,
+    now: datetime,
+    accounts: Sequence[AccountId] | None = None,
+    progress: Progress | None = None,
+    keep_all: bool = False,
+) -> Report:
+    """The mismatch report as of `now`, remembered where the whole population was read."""
+    with ThreadPoolExecutor(1) as beside:
+        balances = collect_balances(gateways, run_id=run_id, now=now, accounts=accounts)
+        observations = beside.submit(gateways.memory.observations) if gateways.memory.installed() else None
+        subscriptions = collect_subscriptions(gateways, balances, run_id=run_id, now=now, progress=progress)
+        return reconcile(
+            system,
+            gateways,
+            balances,
+            subscriptions,
+            now=now,
+            accounts=accounts,
+            keep_all=keep_all,
+            observations=observations.result if observations else None,
+        )
