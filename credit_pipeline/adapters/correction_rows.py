@@ -6,20 +6,14 @@ refuses a row whose columns no longer say what its content says.
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from credit_pipeline.domain.account import AccountId, BillingId
 from credit_pipeline.domain.corrections import (
-    AdjustCredits,
     Correction,
     GrantCredits,
-    GrantKey,
-    Lane,
-    Seen,
     SetPlan,
-    Step,
-    step_fields,
+    correction_fields,
+    correction_from,
 )
 from credit_pipeline.domain.errors import PlanError
 
@@ -54,7 +48,7 @@ def columns(correction: Correction) -> Columns:
         "seen_label": correction.seen.label,
         "seen_total": correction.seen.total,
         "seen_used": correction.seen.used,
-        "content": json.dumps(_content(correction), ensure_ascii=False),
+        "content": json.dumps(correction_fields(correction), ensure_ascii=False),
     }
 
 
@@ -64,61 +58,9 @@ def stored_correction(row: Mapping[str, Any]) -> Correction:
     Raises PlanError where the row was edited after it was saved.
     """
     raw = row["content"]
-    correction = _correction(json.loads(raw) if isinstance(raw, str) else raw)
+    correction = correction_from(json.loads(raw) if isinstance(raw, str) else raw)
     expected = columns(correction)
     del expected["content"]
     if any(row[name] != value for name, value in expected.items()):
         raise PlanError("a correction was changed in the database after it was saved: make a new plan")
     return correction
-
-
-def _content(correction: Correction) -> dict[str, Any]:
-    seen = correction.seen
-    return {
-        "account_id": correction.account_id,
-        "billing_id": correction.billing_id,
-        "lane": correction.lane.value,
-        "codes": list(correction.codes),
-        "steps": [step_fields(step) for step in correction.steps],
-        "reasons": list(correction.reasons),
-        "seen": {"label": seen.label, "total": seen.total, "used": seen.used},
-        "billed_plan": correction.billed_plan,
-    }
-
-
-def _correction(content: Mapping[str, Any]) -> Correction:
-    return Correction(
-        account_id=AccountId(content["account_id"]),
-        billing_id=BillingId(content["billing_id"]),
-        lane=Lane(content["lane"]),
-        codes=tuple(content["codes"]),
-        steps=tuple(_step(fields) for fields in content["steps"]),
-        reasons=tuple(content["reasons"]),
-        seen=Seen(**content["seen"]),
-        billed_plan=content["billed_plan"],
-    )
-
-
-def _step(fields: Mapping[str, Any]) -> Step:
-    match fields["step"]:
-        case "GrantCredits":
-            account = fields["grant_key"].rpartition("/")[0].removesuffix("/" + fields["plan"])
-            return GrantCredits(
-                delta=fields["delta"],
-                grant_key=GrantKey(
-                    account_id=AccountId(account),
-                    plan=fields["plan"],
-                    period_start=datetime.fromisoformat(fields["period_start"]),
-                ),
-                period_end=datetime.fromisoformat(fields["period_end"]),
-                reset_used=fields["reset_used"],
-            )
-        case "SetPlan":
-            return SetPlan(plan=fields["plan"], label=fields["label"])
-        case _:
-            return AdjustCredits(
-                delta=fields["delta"],
-                correction_key=fields["correction_key"],
-                cause=fields["cause"],
-                lower_used=fields["lower_used"],
-            )

@@ -28,21 +28,23 @@ INSTANTS = st.datetimes(
     max_value=datetime(2100, 1, 1),  # noqa: DTZ001
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45))]),
 )
-KEYS = st.builds(GrantKey, account_id=WORDS.map(AccountId), plan=st.sampled_from(["pro", "a/b"]), period_start=INSTANTS)
-GRANTS = st.builds(GrantCredits, delta=CREDITS, grant_key=KEYS, period_end=INSTANTS, reset_used=st.booleans())
+PLANS = st.sampled_from(["pro", "a/b"])
 LABELS = st.builds(SetPlan, plan=WORDS, label=WORDS)
 ADJUSTMENTS = st.builds(AdjustCredits, delta=CREDITS, correction_key=WORDS, cause=WORDS, lower_used=st.booleans())
 
 
 @st.composite
 def corrections(draw: st.DrawFn) -> Correction:
+    account = AccountId(draw(WORDS))
+    keys = st.builds(GrantKey, account_id=st.just(account), plan=PLANS, period_start=INSTANTS)
+    grants = st.builds(GrantCredits, delta=CREDITS, grant_key=keys, period_end=INSTANTS, reset_used=st.booleans())
     steps = [
-        *draw(st.lists(GRANTS, max_size=1)),
+        *draw(st.lists(grants, max_size=1)),
         *draw(st.lists(LABELS, max_size=1)),
         *draw(st.lists(ADJUSTMENTS, max_size=3)),
     ]
     return Correction(
-        account_id=AccountId(draw(WORDS)),
+        account_id=account,
         billing_id=BillingId(draw(WORDS)),
         lane=draw(st.sampled_from([Lane.AUTO, Lane.APPROVE])),
         codes=tuple(draw(st.lists(WORDS, max_size=3))),
