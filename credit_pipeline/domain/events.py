@@ -165,7 +165,8 @@ def renewal_pair(
         return None
     if any(s.seen_until >= settled for s in observed(memory)):
         return None  # this account was looked at since; a run without its answer does not count
-    before = [s for s in observed(memory) if s.as_of < period.start]
+    looks = observed(memory)
+    before = [s for s in looks if s.as_of < period.start and s.billed_period_start != period.start]
     if not before or before[-1].billed_plan != plan.name:
         return None
     return before[-1], present

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 
-from credit_pipeline.domain.account import Account, Sighting, SightingKind
+from credit_pipeline.domain.account import Account, Memory, Sighting, SightingKind
 from credit_pipeline.domain.history import (
     KeyState,
     billed_before,
@@ -87,6 +87,8 @@ def owed(
     holds = tuple(_holds(account, plan, state, floor=floor and not history, losses_since=fell))
     if history and _labelled_before(account, plan, catalogue):
         holds += ("the product called the account this plan before billing did, so it may have granted before too",)
+    if history and not floor and _may_hide(memory, plan):
+        holds += ("a grant could have left these numbers as they are, and spending hidden it",)
     proof = Proof.HISTORY if history else Proof.FLOOR
     return Owed(verdict=Verdict.UPGRADE if upgrade or history else Verdict.RAISE, proof=proof, holds=holds)
 
@@ -108,8 +110,7 @@ def credits_never_came(account: Account, plan: Plan, catalogue: Catalogue, polic
     """History proof: billing moved up to this plan, and since the last look before that no credit arrived.
 
     A total that fell is no proof either: a product may fold what is left into a new total (6,000 used 5,400 becomes
-    5,600 used 0), and a burst of spending right after would look just like it. Nor is a state that a grant leaves as
-    it is: 6,000 used 5,000 folds into 6,000, and a total of 5,000 set to 5,000 stays.
+    5,600 used 0), and a burst of spending right after would look just like it.
     """
     memory = account.memory
     present = current(account.billing, account.balance, now)
@@ -121,7 +122,13 @@ def credits_never_came(account: Account, plan: Plan, catalogue: Catalogue, polic
         return False
     if not unbroken(memory, start, links, now, policy.max_gap):
         return False
-    return all(_nothing_came(a, b, plan.credits) for a, b in pairwise((start, *links, present)))
+    return all(_nothing_came(a, b) for a, b in pairwise((start, *links, present)))
+
+
+def _may_hide(memory: Memory | None, plan: Plan) -> bool:
+    """Whether a grant would have left the total as it is: 6,000 used 5,000 folds into 6,000, 5,000 set is 5,000."""
+    start, links = since_plan_change(memory, plan) if memory else (None, ())
+    return start is not None and any(plan.credits in {seen.total, seen.used} for seen in (start, *links))
 
 
 def _labelled_before(account: Account, plan: Plan, catalogue: Catalogue) -> bool:
@@ -138,9 +145,7 @@ def _labelled_before(account: Account, plan: Plan, catalogue: Catalogue) -> bool
     return bool(earlier)
 
 
-def _nothing_came(earlier: Sighting, later: Sighting, allowance: int) -> bool:
+def _nothing_came(earlier: Sighting, later: Sighting) -> bool:
     if earlier.kind is SightingKind.BEFORE and later.kind is SightingKind.AFTER:
         return True  # our own correction; had it been this grant, the key would be taken
-    if allowance in {earlier.total, earlier.used}:
-        return False
     return later.total == earlier.total and later.used >= earlier.used

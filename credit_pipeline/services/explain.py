@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from credit_pipeline.domain.account import Account, AccountId, BillingId, BillingStatus, Lookup
-from credit_pipeline.domain.classify import Judgement, Rules, classify
+from credit_pipeline.domain.classify import Judgement, classify
 from credit_pipeline.domain.codes import CODES, Direction
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.plans import Unmapped
+from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.ports import Gateways, Pull
 from credit_pipeline.services.system import CreditSystem

@@ -19,11 +19,11 @@ from credit_pipeline.domain.account import (
     Sighting,
     SightingKind,
 )
-from credit_pipeline.domain.classify import Rules
 from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.periods import Cycle, Period, add_months
 from credit_pipeline.domain.plans import Catalogue, Plan, Resolution, Resolved, Rule, YearlyMode
 from credit_pipeline.domain.policy import Policy, Renewal
+from credit_pipeline.domain.rules import Rules
 
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)

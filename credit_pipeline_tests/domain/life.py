@@ -18,13 +18,14 @@ from credit_pipeline.domain.account import (
     Sighting,
     SightingKind,
 )
-from credit_pipeline.domain.classify import Judgement, Rules, classify
+from credit_pipeline.domain.classify import Judgement, classify
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.corrections import Correction, Lane, Seen
 from credit_pipeline.domain.history import grants_held
 from credit_pipeline.domain.periods import NEAR, Period, period_at
 from credit_pipeline.domain.plans import Catalogue
 from credit_pipeline.domain.policy import Policy
+from credit_pipeline.domain.rules import Rules
 from credit_pipeline_tests.domain.builders import a_catalogue, a_policy, an_account
 
 

@@ -163,7 +163,6 @@ class Product:
         return (
             PLANS.index(last.billed_plan or "free") < PLANS.index(plan)
             and (last.total == life.total and last.used <= life.used)
-            and ALLOWANCE[plan] not in {last.total, last.used}
             and self.clock - last.seen_until <= timedelta(hours=24)
         )
 

@@ -242,6 +242,7 @@ class TestRenewalMissing:
             {"policy": {"renewal": Renewal.ADD_ALLOWANCE}},
             {"policy": {"renewal": Renewal.SET_TO_ALLOWANCE}},
             {"start": hours_ago(0.99)},  # not settled
+            {"looks": [seen(4, used=700, start=hours_ago(3))], "was": "starter"},  # seen with this period already
             {"was": "starter"},  # a plan change is no renewal
             {"total": 4000},
             {"looks": [seen(1, used=700, start=hours_ago(3))]},  # judged before

@@ -134,6 +134,11 @@ class TestUnprovenUpgrade:
         assert life.open_codes(Code.GRANT_MISSING) == []
         assert life.every_six_hours(3).primary is None
 
+    def test_stays_open_when_another_plan_is_granted(self) -> None:
+        life = self.life()
+        life.at(hours(6), billed="pro_plus", anchor=hours(3), label="pro_plus", total=17_000, used=0)
+        assert [m.evidence["plan"] for m in life.open_codes(Code.GRANT_MISSING)] == ["pro"]
+
     def test_is_not_forgotten_while_a_label_lost_anew_settles(self) -> None:
         life = self.life()
         life.at(hours(6))
@@ -252,6 +257,16 @@ def test_a_grant_that_left_the_total_as_it_was_is_not_taken_for_missing(total: i
     judged = life.at(hours(6), billed="pro", anchor=hours(3), used=after)
     assert life.auto_credits == 0
     assert Code.GRANT_MISSING in {f.code for f in judged.findings}
+
+
+def test_a_label_left_over_hides_no_missing_grant() -> None:
+    """Pro ended with its label left, 5,000 used 4,999; bought again, and the product's handler saw nothing to do."""
+    life = Life(label="pro", total=5000, used=4999, billed="pro", anchor=ANCHOR - timedelta(days=90))
+    life.at(T0 - timedelta(days=60))
+    life.at(T0, billed="free")
+    life.at(hours(6), billed="pro", anchor=hours(3))
+    life.every_six_hours(10)
+    assert len(life.open_codes(Code.GRANT_MISSING)) == 1
 
 
 def test_our_own_label_is_no_evidence_that_a_grant_is_missing() -> None:

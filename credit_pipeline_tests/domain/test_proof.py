@@ -22,6 +22,7 @@ from credit_pipeline_tests.domain.builders import (
 )
 
 PLANS = a_catalogue()
+A_YEAR_AGO = NOW - timedelta(days=365)
 
 
 def judge(account: Account, **how: Any) -> Owed:
@@ -77,8 +78,6 @@ def test_without_history_only_the_floor_proves(facts: dict[str, Any], verdict: V
         ([starter(24.01)], 6000, 400, False),
         ([starter(90, until=24)], 6000, 400, True),  # unchanged and looked at until then
         ([starter(12), seen(6, until=0, total=6000, used=400, label="free")], 6000, 400, True),
-        ([starter(total=6000, used=5000)], 6000, 5200, False),  # 5,000 used folds into the same total
-        ([starter(total=5000, used=300)], 5000, 400, False),  # 5,000 set to 5,000 stays
         ([starter(billed="free", label="free")], 6000, 400, True),
         ([starter(billed=None)], 6000, 400, False),  # what was billed before is not known
         ([starter(billed="pro_plus", label="starter")], 6000, 400, False),  # a downgrade
@@ -253,9 +252,40 @@ class TestHolds:
         assert judge(account, losses_since=True) == Owed(verdict=Verdict.UPGRADE, proof=Proof.HISTORY)
 
     def test_a_label_that_was_there_before_billing_named_the_plan(self) -> None:
-        found = judge(upgraded(starter(label="pro")))
+        found = judge(upgraded(starter(12), starter(6, label="pro")))
         assert (found.verdict, found.proof, len(found.holds)) == (Verdict.UPGRADE, Proof.HISTORY, 1)
         assert found.holds[0].startswith("the product called the account this plan before billing did")
+
+    @pytest.mark.parametrize(
+        ("before", "after", "held"),
+        [
+            ((6000, 5000), (6000, 5200), True),  # 5,000 used folds into the same total
+            ((5000, 300), (5000, 400), True),  # 5,000 set to 5,000 stays
+            ((6000, 5001), (6000, 5200), False),
+            ((1000, 0), (1000, 0), False),  # below the allowance no grant can hide
+        ],
+    )
+    def test_a_grant_that_may_hide(self, before: tuple[int, int], after: tuple[int, int], held: bool) -> None:
+        found = judge(upgraded(starter(total=before[0], used=before[1]), total=after[0], used=after[1]))
+        assert (found.verdict, found.proof, bool(found.holds)) == (Verdict.UPGRADE, Proof.HISTORY, held)
+
+    @pytest.mark.parametrize(
+        ("looks", "held"),
+        [
+            ([starter(6, label="pro")], True),  # since when is not known
+            ([starter(12, label="free"), starter(6, label="pro")], True),
+            (
+                [seen(40, total=6000, start=A_YEAR_AGO), starter(6, label="pro")],
+                False,
+            ),  # left over from an earlier term
+            ([seen(40, total=6000, start=A_YEAR_AGO), starter(12), starter(6, label="pro")], True),
+            ([seen(40, billed="pro_plus", label="pro_plus"), starter(6, label="pro")], False),
+            ([starter(12, label="pro"), starter(6)], False),
+        ],
+    )
+    def test_a_label_left_over_is_no_sign_of_a_grant(self, looks: list[Sighting], held: bool) -> None:
+        found = judge(upgraded(*looks))
+        assert (found.proof, bool(found.holds)) == (Proof.HISTORY, held)
 
 
 def test_what_was_found_missing_before_is_not_dropped_with_its_proof() -> None:

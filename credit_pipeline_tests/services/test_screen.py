@@ -8,10 +8,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from credit_pipeline.domain.account import AccountId, Mark, Memory, Sighting
-from credit_pipeline.domain.classify import Rules, classify
+from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.periods import period_at
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
 from credit_pipeline.domain.policy import Policy, Renewal
+from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.ports import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
 from credit_pipeline.services.screen import Screened, screen
