@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from credit_pipeline.domain.account import AccountId, BillingStatus
 from credit_pipeline.domain.periods import Cycle, step_months
 from credit_pipeline.domain.plans import Catalogue, Plan, Resolution, Resolved, Rule, Unmapped
-from credit_pipeline.domain.policy import Policy, Renewal
+from credit_pipeline.domain.policy import Policy, Renewal, Trial
 from credit_pipeline.services.ports import OBSERVATIONS
 
 
@@ -73,6 +73,7 @@ def screen(
             "now": now.astimezone(UTC).replace(tzinfo=None),
             "settle": policy.settle_time,
             "first_run": first_run,
+            "trials": policy.trial is Trial.GRANT,
             "resets": policy.renewal in {Renewal.RESET_USED, Renewal.SET_TO_ALLOWANCE},
         }
         db.execute(files("credit_pipeline.services").joinpath("screen.sql").read_text(), parameters).fetchall()

@@ -1,7 +1,8 @@
 -- The screen for counter stores: joins what billing says, what the store holds and what we remember, and decides which
 -- accounts are provably healthy. Everything else is a suspect for domain.classify. Times are naive UTC.
 -- Inputs: balances, subscriptions, observations, plan_map (status, raw_plan, cycle → plan), label_map (label → plan),
--- watched (account), exempt (account). Parameters: $now, $settle (interval), $first_run, $resets (the product zeroes used).
+-- watched (account), exempt (account). Parameters: $now, $settle (interval), $first_run, $resets (the product zeroes used),
+-- $trials (a trial is granted like the plan).
 -- The property test test_screen.py holds this query and classify() together: it never drops what classify would flag.
 CREATE OR REPLACE TEMP TABLE screened AS
 WITH billed AS (
@@ -37,7 +38,8 @@ joined AS (
                AND (b.used >= o.used OR $resets) AS same_course,
            $now::TIMESTAMP >= d.period_start + $settle::INTERVAL AS settled,
            (NOT $resets) OR b.used < o.used OR o.used = 0 AS renewed_well,
-           coalesce(d.lookup = 'answered' AND d.status IN ('free', 'active', 'trialing') AND l.plan = d.plan
+           coalesce(d.lookup = 'answered' AND (d.status IN ('free', 'active') OR (d.status = 'trialing' AND $trials))
+               AND l.plan = d.plan
                AND b.total >= d.credits AND b.used BETWEEN 0 AND b.total
                AND (d.free OR d.period_start IS NOT NULL), false) AS in_order
     FROM balances b

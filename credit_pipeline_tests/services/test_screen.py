@@ -11,7 +11,7 @@ from credit_pipeline.domain.account import AccountId, Mark, Memory, Sighting
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.periods import period_at
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
-from credit_pipeline.domain.policy import Policy, Renewal
+from credit_pipeline.domain.policy import Policy, Renewal, Trial
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.ports import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
@@ -82,6 +82,9 @@ def _starts(anchor: datetime | None) -> list[datetime | None]:
     return [period.start] * 3 + [period_at(anchor, 1, period.start - timedelta(seconds=1)).start, None]
 
 
+RENEWALS = st.sampled_from([Renewal.RESET_USED, Renewal.NONE])
+
+
 @st.composite
 def account(draw: st.DrawFn) -> tuple[dict, dict | None, dict | None]:
     """(balance, subscription, observation), mostly consistent so that healthy accounts are common."""
@@ -140,10 +143,14 @@ def _screened(people: list, policy: Policy) -> tuple[Screened, list[dict], list[
     return screened, balances, observations
 
 
-@given(st.lists(account(), min_size=20, max_size=40), st.sampled_from([Renewal.RESET_USED, Renewal.NONE]))
+@given(
+    st.lists(account(), min_size=20, max_size=40),
+    st.sampled_from([Renewal.RESET_USED, Renewal.NONE]),
+    st.sampled_from(Trial),
+)
 @settings(max_examples=200, deadline=None, phases=[Phase.explicit, Phase.generate])
-def test_the_screen_drops_only_what_classify_finds_healthy(people: list, renewal: Renewal) -> None:
-    policy = Policy(renewal=renewal)
+def test_the_screen_drops_only_what_classify_finds_healthy(people: list, renewal: Renewal, trial: Trial) -> None:
+    policy = Policy(renewal=renewal, trial=trial)
     screened, balances, observations = _screened(people, policy)
     suspects = {row["account_id"] for row in screened.suspects}
     assert screened.healthy == len(people) - len(suspects)

@@ -6,6 +6,7 @@ from view. `python -m credit_pipeline_tests.simulation.test_ninety_days --seeds 
 
 import argparse
 import tempfile
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,11 +73,13 @@ class Operations:
     def __init__(self, url: str, folder: Path, product: Product) -> None:
         self.product = product
         self.book = BillingBook()
+        self.memory = PostgresMemory(SYSTEM, url)
+        self.plans = PostgresPlans(url, SYSTEM)
         self.gateways = Gateways(
             billing=BookBilling(self.book),
             store=CounterStore(SYSTEM, url),
-            memory=PostgresMemory(SYSTEM, url),
-            plans=PostgresPlans(url, SYSTEM),
+            memory=self.memory,
+            plans=self.plans,
             snapshots=ParquetSnapshots(SYSTEM.name, folder),
         )
         self.automatic: list[tuple[Customer, str, datetime]] = []
@@ -165,8 +168,16 @@ def _check(product: Product, operations: Operations, last: Report, ended: dateti
 def play(databases: Databases, folder: Path, *, stamps: str, seed: int, days: int = 90) -> dict[str, int]:
     """One life of a product with 40 accounts."""
     url = databases.new(databases.template("simulation", _tables))
-    product = Product(url, seed=seed, stamps=stamps, accounts=40, start=START)
-    operations = Operations(url, folder, product)
+    with ExitStack() as opened:
+        product = Product(url, seed=seed, stamps=stamps, accounts=40, start=START)
+        opened.enter_context(closing(product.database))
+        operations = Operations(url, folder, product)
+        opened.enter_context(closing(operations.memory))
+        opened.enter_context(closing(operations.plans))
+        return _live(product, operations, days)
+
+
+def _live(product: Product, operations: Operations, days: int) -> dict[str, int]:
     now, ended = START, START + timedelta(days=days)
     report = operations.run(now)
     while now < ended:
