@@ -21,7 +21,7 @@ demo: $(READY) ## plant a product with broken balances, find them, approve and a
 	@$(BIN)/credit-pipeline demo $(ARGS)
 
 test: $(READY) ## run the whole test suite
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(READY) ## lint and type-check
 	@$(BIN)/ruff check .

@@ -15,6 +15,11 @@ from psycopg import sql
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: "simulation" not in item.path.parts)
+
+
 class Databases:
     """Makes databases by copying templates, which takes about 30 ms whatever they hold."""
 
