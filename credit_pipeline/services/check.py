@@ -6,7 +6,7 @@ from datetime import datetime
 
 from credit_pipeline.domain.account import AccountId
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.ports import Gateways, Progress
+from credit_pipeline.services.ports import Gateways, Progress, Snapshot
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem
@@ -21,12 +21,17 @@ def check(
     accounts: Sequence[AccountId] | None = None,
     progress: Progress | None = None,
     keep_all: bool = False,
+    subscriptions: Snapshot | None = None,
 ) -> Report:
-    """The mismatch report as of `now`, remembered where the whole population was read."""
+    """The mismatch report as of `now`, remembered where the whole population was read.
+
+    With `subscriptions`, an earlier pull from the archive is taken and billing is not asked.
+    """
     with ThreadPoolExecutor(1) as beside:
         balances = collect_balances(gateways, run_id=run_id, now=now, accounts=accounts)
         observations = beside.submit(gateways.memory.observations) if gateways.memory.installed() else None
-        subscriptions = collect_subscriptions(gateways, balances, run_id=run_id, now=now, progress=progress)
+        if subscriptions is None:
+            subscriptions = collect_subscriptions(gateways, balances, run_id=run_id, now=now, progress=progress)
         return reconcile(
             system,
             gateways,

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline_tests.benchmarks.accounts import SYSTEM, fill, live
 
@@ -45,8 +46,7 @@ def measure(accounts: int, rounds: int) -> list[tuple[str, ...]]:
         try:
             server.create_database("bench")
             url = server.url("bench")
-            snapshot = Path(home) / "subscriptions.parquet"
-            fill(url, accounts, snapshot)
+            snapshot = Path(fill(url, accounts, ParquetSnapshots(SYSTEM.name, Path(home) / "snapshots")).path)
             install(url, SYSTEM)
             first = _pair(url, snapshot, Path(home), 0)
             steady = []

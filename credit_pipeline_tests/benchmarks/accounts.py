@@ -1,15 +1,14 @@
 """A large product in Postgres, nearly all of it in order, and billing's answers as a snapshot file."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.plans import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy, Renewal
-from credit_pipeline.services.ports import SUBSCRIPTIONS
+from credit_pipeline.services.ports import SUBSCRIPTIONS, Pull, Snapshot
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, WixConfig
 
 START = datetime(2026, 3, 10, 0, 0, tzinfo=UTC)
@@ -52,8 +51,8 @@ INSERT INTO app_instances (instance_id, plan_id, credits_total, credits_used_mon
 """
 
 
-def fill(url: str, accounts: int, snapshot: Path) -> None:
-    """Create and fill the product; one account in a thousand is short. Billing's view goes to the snapshot file."""
+def fill(url: str, accounts: int, archive: ParquetSnapshots) -> Snapshot:
+    """Create and fill the product; one account in a thousand is short. Billing's view goes to the archive."""
     with psycopg.connect(url) as connection:
         for statement in FILL.split(";"):
             facts = {"accounts": accounts, "start": START}
@@ -74,7 +73,8 @@ def fill(url: str, accounts: int, snapshot: Path) -> None:
         "anchor": pa.array([row[2] for row in rows], pa.timestamp("us", "UTC")),
     }
     table = pa.table([columns.get(f.name, nothing).cast(f.type) for f in SUBSCRIPTIONS], schema=SUBSCRIPTIONS)
-    pq.write_table(table, snapshot, compression="zstd", compression_level=1)
+    pull = Pull(table=table, level="L3", enumerated=True, asked=len(rows), unanswered=0)
+    return archive.write(table, noun="subscriptions", run_id="bench", as_of=START, finished_at=START, pull=pull)
 
 
 def live(url: str, number: int) -> None:
