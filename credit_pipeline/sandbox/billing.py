@@ -38,6 +38,18 @@ class _OpenConnection(H11Protocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
+class _AnnouncedServer(uvicorn.Server):
+    """Says that it serves only once it does and can be told to stop: whoever read the state may end it at once."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._announce()
+
+
 class _PromptServer(uvicorn.Server):
     """Ends 10 ms after it is told to; uvicorn's own loop looks ten times a second, which a hundred tests would feel."""
 
@@ -74,7 +86,7 @@ class BillingServer:
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         api = BillingApi(self.book, self.faults, self.credentials, per_minute=per_minute, clock=clock)
-        self._server = _uvicorn(api, prompt=True)
+        self._server = _PromptServer(_config(api))
         self._thread = threading.Thread(target=self._serve, name="sandbox-billing", daemon=True)
 
     @property
@@ -108,14 +120,13 @@ def serve(book_path: Path, state_path: Path, port: int) -> None:
     """Serves the book of a file until SIGTERM or SIGINT, and says in the state file where."""
     listening = _listen(port)
     credentials = new_credentials(known_secret(state_path))
-    server = _uvicorn(BillingApi(BillingBook.load(book_path), FaultBook(), credentials))
+    state = ServerState.of_this_process(port=listening.getsockname()[1], credentials=credentials, book=book_path)
+    api = BillingApi(BillingBook.load(book_path), FaultBook(), credentials)
+    server = _AnnouncedServer(_config(api), lambda: state.write(state_path))
     with suppress(PermissionError):
         os.setsid()  # a session of our own: the terminal's interrupt is for the command that started us
     # uvicorn stops gracefully and then raises the signal once more.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ServerState.of_this_process(port=listening.getsockname()[1], credentials=credentials, book=book_path).write(
-        state_path
-    )
     server.run(sockets=[listening])
 
 
@@ -141,8 +152,8 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def _uvicorn(api: BillingApi, *, prompt: bool = False) -> uvicorn.Server:
-    config = uvicorn.Config(
+def _config(api: BillingApi) -> uvicorn.Config:
+    return uvicorn.Config(
         api.application(),
         http=_OpenConnection,
         ws="none",
@@ -153,7 +164,6 @@ def _uvicorn(api: BillingApi, *, prompt: bool = False) -> uvicorn.Server:
         access_log=False,
         server_header=False,
     )
-    return (_PromptServer if prompt else uvicorn.Server)(config)
 
 
 if __name__ == "__main__":
