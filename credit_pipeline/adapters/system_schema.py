@@ -30,7 +30,6 @@ from credit_pipeline.domain.policy import (
     OnEnd,
     Policy,
     Renewal,
-    RenewalAt,
     Shortfall,
     Trial,
 )
@@ -129,13 +128,11 @@ class PolicyWords(_Section):
     """The rules of this product."""
 
     renewal: Renewal | None = _POLICY.renewal
-    renewal_at: RenewalAt = _POLICY.renewal_at
     shortfall: Shortfall = _POLICY.shortfall
     on_end: OnEnd = _POLICY.on_end
     end_labels: EndLabels = _POLICY.end_labels
     on_downgrade: OnDowngrade = _POLICY.on_downgrade
     trial: Trial = _POLICY.trial
-    per_seat: Flag = _POLICY.per_seat
     settle_time: Duration = _POLICY.settle_time
     max_gap: Duration = _POLICY.max_gap
     end_wait: Duration = _POLICY.end_wait

@@ -21,13 +21,6 @@ class Renewal(StrEnum):
     NONE = "none"
 
 
-class RenewalAt(StrEnum):
-    """When the product renews."""
-
-    ANNIVERSARY = "anniversary"
-    CALENDAR_MONTH = "calendar_month"
-
-
 class OnEnd(StrEnum):
     """What happens to credits when a subscription has ended."""
 
@@ -77,13 +70,11 @@ class Policy:
     """One system's rules. The defaults are the safe choice."""
 
     renewal: Renewal | None = None
-    renewal_at: RenewalAt = RenewalAt.ANNIVERSARY
     shortfall: Shortfall = Shortfall.RAISE
     on_end: OnEnd = OnEnd.KEEP
     end_labels: EndLabels = EndLabels.APPROVE
     on_downgrade: OnDowngrade = OnDowngrade.KEEP
     trial: Trial = Trial.GRANT
-    per_seat: bool = False
     settle_time: timedelta = timedelta(minutes=60)
     max_gap: timedelta = timedelta(hours=24)
     end_wait: timedelta = timedelta(hours=24)
