@@ -16,8 +16,8 @@ from credit_pipeline.adapters.bounded_http import BoundedHttp, Patience, Reply, 
 from credit_pipeline.adapters.fan_out import FanOut
 from credit_pipeline.adapters.rate_per_id import RatePerId
 from credit_pipeline.adapters.subscription_rows import gone, missing, pull_of, unanswered
-from credit_pipeline.domain.account import BillingId
 from credit_pipeline.domain.errors import SourceError
+from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.services.ports import Progress, Pull
 
 TOKEN_MARGIN_S = 60.0

@@ -13,7 +13,8 @@ from typing import Any
 
 from credit_pipeline.adapters.bounded_http import Trouble
 from credit_pipeline.adapters.subscription_rows import unanswered
-from credit_pipeline.domain.account import BillingId, Lookup
+from credit_pipeline.domain.account import Lookup
+from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.services.ports import Progress
 
 FIRST_CONTACT_TRIES = 3

@@ -14,7 +14,8 @@ import pyarrow as pa
 from credit_pipeline.adapters import memory_recall, memory_record
 from credit_pipeline.adapters.postgres import arrow_transaction, libpq_url, remember_setting
 from credit_pipeline.adapters.transactions import Cursor, Row, Transactions
-from credit_pipeline.domain.account import AccountId, Memory
+from credit_pipeline.domain.account import Memory
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import YearlyMode
 from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
 from credit_pipeline.services.system import CreditSystem

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from credit_pipeline.adapters.transactions import Cursor, Row
-from credit_pipeline.domain.account import AccountId, GrantRecord, Mark, Memory, OpenMismatch, Sighting, SightingKind
+from credit_pipeline.domain.account import GrantRecord, Mark, Memory, OpenMismatch, Sighting, SightingKind
+from credit_pipeline.domain.ids import AccountId
 
 WINDOW = timedelta(days=62)
 """How far back states and marks are remembered (semantics §5)."""

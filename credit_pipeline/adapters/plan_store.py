@@ -18,8 +18,8 @@ from credit_pipeline.adapters.plan_approvals import Decision, locked_plan, too_o
 from credit_pipeline.adapters.postgres import libpq_url
 from credit_pipeline.adapters.transactions import Contended, Cursor, Row, Transactions
 from credit_pipeline.adapters.write_functions import config_hash
-from credit_pipeline.domain.account import AccountId
 from credit_pipeline.domain.errors import NotInstalled, PlanError
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.ports import RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.system import CreditSystem
 

@@ -13,8 +13,8 @@ from psycopg import sql
 
 from credit_pipeline.adapters.postgres import ArrowCursor, arrow_transaction, libpq_url
 from credit_pipeline.adapters.table_columns import Column, TableColumns, look_up
-from credit_pipeline.domain.account import AccountId
 from credit_pipeline.domain.errors import StoreError
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.ports import COUNTER_BALANCES
 from credit_pipeline.services.system import CreditSystem
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from credit_pipeline.domain.account import BillingId, Lookup
+from credit_pipeline.domain.account import Lookup
+from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.services.ports import SUBSCRIPTIONS, Pull
 
 REASONS_SHOWN = 3

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from credit_pipeline.adapters.subscription_rows import MAX_DETAIL, blank_row, unanswered
-from credit_pipeline.domain.account import BillingId, BillingStatus, Lookup
+from credit_pipeline.domain.account import Lookup
+from credit_pipeline.domain.billing_status import BillingStatus
+from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.domain.periods import Cycle
 
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path, not a secret

@@ -26,7 +26,7 @@ def account(session: Session, system: str, account: str) -> int:
     from datetime import UTC, datetime
 
     from credit_pipeline.cli.named_accounts import refuse_email
-    from credit_pipeline.domain.account import AccountId
+    from credit_pipeline.domain.ids import AccountId
     from credit_pipeline.services.explain import explain
 
     found = session.system(system)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from credit_pipeline.domain.errors import StoreError
 
 if TYPE_CHECKING:
-    from credit_pipeline.domain.account import AccountId
+    from credit_pipeline.domain.ids import AccountId
     from credit_pipeline.services.ports import Gateways
     from credit_pipeline.services.system import CreditSystem
 
 
 def named_accounts(system: CreditSystem, gateways: Gateways, ids: Sequence[str]) -> list[AccountId] | None:
     """The ids, each once, or None where none was named. Raises StoreError naming the first that is not in the store."""
-    from credit_pipeline.domain.account import AccountId
+    from credit_pipeline.domain.ids import AccountId
 
     if not ids:
         return None

@@ -1,21 +1,22 @@
 """The facts about one subject: what billing answers, what the store holds, what we remember. No judgement here.
 
-A counter store keeps `total` (all credits granted, spent or not) and `used`; `available = total − used`.
+A counter store keeps `total` (all credits granted, spent or not) and `used`; `available = total − used`. A ledger is
+read in the same words: `total` is the sum of all its transactions that are no spending, `used = total − balance`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any
 
+from credit_pipeline.domain.billing_status import BillingStatus
+from credit_pipeline.domain.identity import Identity
+from credit_pipeline.domain.ids import AccountId, BillingId
+from credit_pipeline.domain.invoices import InvoiceLine
+from credit_pipeline.domain.ledger import Ledger
 from credit_pipeline.domain.periods import Cycle, Period
 from credit_pipeline.domain.plans import Plan, Resolution, Resolved
-
-AccountId = NewType("AccountId", str)
-"""An account of the product's store."""
-BillingId = NewType("BillingId", str)
-"""A customer, instance or subscription holder at the billing provider."""
 
 
 class Lookup(StrEnum):
@@ -28,21 +29,6 @@ class Lookup(StrEnum):
     """The provider says it knows no such id."""
     ERROR = "error"
     """No answer; nothing is known."""
-
-
-class BillingStatus(StrEnum):
-    """The state of a subscription, in words common to all providers."""
-
-    FREE = "free"
-    ACTIVE = "active"
-    TRIALING = "trialing"
-    DUNNING = "dunning"
-    ENDED = "ended"
-
-    @property
-    def live(self) -> bool:
-        """Whether this state entitles to the plan's credits."""
-        return self in {BillingStatus.ACTIVE, BillingStatus.TRIALING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +48,17 @@ class Billing:
     """The provider's own time of the last change, if it sends one."""
     ends_at: datetime | None = None
     auto_renews: bool | None = None
+    """False: cancelled at the end of the period; live until then."""
     detail: str | None = None
+    """The provider's own word for a state or a failure: `past_due`, `paused`."""
+    term: Period | None = None
+    """What the provider bills at once, [start, end); `period` is the part of it that one grant is for."""
+    started_at: datetime | None = None
+    quantity: int = 1
+    items: int = 1
+    """How many items of the subscription bear credits."""
+    invoices: tuple[InvoiceLine, ...] = ()
+    """Evidence for grants, oldest first; empty where the provider sends none."""
 
     @property
     def plan(self) -> Plan | None:
@@ -72,7 +68,7 @@ class Billing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """One row of a counter store. A missing number is unknown, not zero."""
+    """What the store holds, in a counter's words. A missing number is unknown, not zero."""
 
     label: str | None
     resolution: Resolution | None
@@ -122,6 +118,8 @@ class Sighting:
     billed_period_start: datetime | None
     billed_status: str | None
     mark: Mark | None = None
+    gap: int | None = None
+    """A ledger's balance less the sum of all its transactions; None for a counter and for our own corrections."""
 
     @property
     def available(self) -> int:
@@ -170,11 +168,42 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """The product's own row about an account's subscription: the tier and status its front end reads."""
+
+    label: str | None
+    status: str | None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """All facts about one subject that a judgement may rest on."""
 
     account_id: AccountId
+    """The store's id; a subject without a store account is named `user:<id>` or `customer:<id>`, and never written."""
     billing: Billing
     balance: Balance
     memory: Memory | None
     """None where our schema is not installed: history checks are then not evaluated."""
+    ledger: Ledger | None = None
+    """None for a counter."""
+    identity: Identity | None = None
+    """None where the store's id is the id at billing."""
+    local: Local | None = None
+    """None where the product has no such row, and for a counter, whose row is the balance itself."""
+    subscriptions: tuple[Billing, ...] = ()
+    """Every subscription of the subject; `billing` is the one it is judged on. Empty for a counter."""
+
+    @property
+    def store_id(self) -> AccountId | None:
+        """The account in the store, where the subject has one."""
+        return None if self.identity is not None and not self.identity.store_ids else self.account_id
+
+    @property
+    def gap(self) -> int | None:
+        """A ledger's balance less the sum of all its transactions: 0 where the ledger explains the balance."""
+        if self.ledger is None or self.balance.used is None:
+            return None
+        return self.ledger.spent - self.balance.used

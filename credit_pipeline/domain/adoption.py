@@ -1,7 +1,8 @@
 """Adoption: when the product itself is held to have made the current period's grant (semantics §5)."""
 
 from credit_pipeline.domain import events
-from credit_pipeline.domain.account import Account, BillingStatus, Mark
+from credit_pipeline.domain.account import Account, Mark
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.history import observed, since_plan_change
 from credit_pipeline.domain.policy import Trial
 from credit_pipeline.domain.rules import Rules

@@ -44,19 +44,32 @@ class Code(StrEnum):
     SOURCE_LOOKUP_ERROR = "source_lookup_error"
     SOURCE_GONE = "source_gone"
     PENDING_SETTLEMENT = "pending_settlement"
+    ID_CONFLICT = "id_conflict"
+    ID_SHARED = "id_shared"
+    ID_UNMAPPED = "id_unmapped"
+    ID_METADATA_MISSING = "id_metadata_missing"
+    ORPHAN_BALANCE = "orphan_balance"
+    MULTIPLE_LIVE_SUBSCRIPTIONS = "multiple_live_subscriptions"
+    SUBSCRIPTION_MISSING_LOCALLY = "subscription_missing_locally"
     PLAN_MISMATCH = "plan_mismatch"
     PLAN_UNMAPPED = "plan_unmapped"
     SUBSCRIPTION_MISSING_AT_SOURCE = "subscription_missing_at_source"
     SUBSCRIPTION_ENDED = "subscription_ended"
+    STATUS_MISMATCH = "status_mismatch"
     DUNNING = "dunning"
     GRANT_MISSING = "grant_missing"
     GRANT_LOST = "grant_lost"
     GRANT_DUPLICATE = "grant_duplicate"
+    GRANT_AMOUNT_MISMATCH = "grant_amount_mismatch"
+    GRANT_UNEXPECTED = "grant_unexpected"
     RENEWAL_MISSING = "renewal_missing"
+    REFUNDED = "refunded"
     BALANCE_MISSING = "balance_missing"
+    BALANCE_LEDGER_MISMATCH = "balance_ledger_mismatch"
     BALANCE_NEGATIVE = "balance_negative"
     UNEXPLAINED_DECREASE = "unexplained_decrease"
     UNEXPLAINED_INCREASE = "unexplained_increase"
+    SPENT_OUT = "spent_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,70 @@ CODES: Mapping[Code, CodeFacts] = MappingProxyType(
             Direction.NEUTRAL,
             "the change is younger than settle_time, so the product's webhook may still arrive",
             "nothing to do; the next run judges it",
+        ),
+        Code.ID_CONFLICT: _(
+            Group.IDENTITY,
+            Severity.CRITICAL,
+            Lane.REVIEW,
+            Direction.NEUTRAL,
+            "the layers of evidence name different accounts for one user",
+            "find the right pair and correct the mapping table or the metadata; nothing is written until they agree",
+        ),
+        Code.ID_SHARED: _(
+            Group.IDENTITY,
+            Severity.CRITICAL,
+            Lane.REVIEW,
+            Direction.NEUTRAL,
+            "several users or customers claim one account",
+            "find whose account it is and remove the wrong claim; nothing is written meanwhile",
+        ),
+        Code.ID_UNMAPPED: _(
+            Group.IDENTITY,
+            Severity.ERROR,
+            Lane.REVIEW,
+            Direction.SHORT,
+            "no verified evidence says which store account the user has",
+            "add the pair to the mapping table; where the metadata names it, apply the correction plan",
+        ),
+        Code.ID_METADATA_MISSING: _(
+            Group.IDENTITY,
+            Severity.WARNING,
+            Lane.AUTO,
+            Direction.NEUTRAL,
+            "the local subscription row does not name the store account",
+            "apply the correction plan: the id of the mapping table is written into the metadata",
+        ),
+        Code.ORPHAN_BALANCE: _(
+            Group.IDENTITY,
+            Severity.WARNING,
+            Lane.REVIEW,
+            Direction.NEUTRAL,
+            "a store account belongs to no user",
+            "find its user or close the account; nothing is written",
+        ),
+        Code.MULTIPLE_LIVE_SUBSCRIPTIONS: _(
+            Group.SUBSCRIPTION,
+            Severity.CRITICAL,
+            Lane.APPROVE,
+            Direction.NEUTRAL,
+            "the customer pays for several subscriptions at once",
+            "cancel the surplus one at the provider and refund it; at most one grant of the highest plan is offered",
+        ),
+        Code.SUBSCRIPTION_MISSING_LOCALLY: _(
+            Group.SUBSCRIPTION,
+            Severity.ERROR,
+            Lane.AUTO,
+            Direction.SHORT,
+            "billing has a live subscription that the product has no row for",
+            "apply the correction plan: the row is written as billed",
+        ),
+        Code.STATUS_MISMATCH: _(
+            Group.SUBSCRIPTION,
+            Severity.WARNING,
+            Lane.AUTO,
+            Direction.NEUTRAL,
+            "the product's status of the subscription is not the one billing has",
+            "apply the correction plan: the status and the billed period are written",
         ),
         Code.PLAN_MISMATCH: _(
             Group.SUBSCRIPTION,
@@ -162,6 +239,30 @@ CODES: Mapping[Code, CodeFacts] = MappingProxyType(
             "the same period's credits were granted a second time",
             "approve the claw-back of what is left of it, or accept it as a gift",
         ),
+        Code.GRANT_AMOUNT_MISMATCH: _(
+            Group.GRANTS,
+            Severity.ERROR,
+            Lane.APPROVE,
+            Direction.NEUTRAL,
+            "the period's grant has another amount than the plan's allowance",
+            "approve the difference, or accept it",
+        ),
+        Code.GRANT_UNEXPECTED: _(
+            Group.GRANTS,
+            Severity.WARNING,
+            Lane.REVIEW,
+            Direction.OVER,
+            "a grant stands in the ledger that no billed period explains",
+            "find who granted it; accept it if it was meant",
+        ),
+        Code.REFUNDED: _(
+            Group.GRANTS,
+            Severity.WARNING,
+            Lane.REVIEW,
+            Direction.OVER,
+            "the period's payment was refunded",
+            "decide whether its credits stay; nothing is granted or taken",
+        ),
         Code.RENEWAL_MISSING: _(
             Group.GRANTS,
             Severity.WARNING,
@@ -177,6 +278,14 @@ CODES: Mapping[Code, CodeFacts] = MappingProxyType(
             Direction.SHORT,
             "the account has no credit numbers",
             "fill in the account's row; an unknown balance is never corrected",
+        ),
+        Code.BALANCE_LEDGER_MISMATCH: _(
+            Group.BALANCE,
+            Severity.ERROR,
+            Lane.REVIEW,
+            Direction.NEUTRAL,
+            "the balance is not the sum of its transactions",
+            "find what writes the balance past the ledger, or the transaction types missing in defs.yaml",
         ),
         Code.BALANCE_NEGATIVE: _(
             Group.BALANCE,
@@ -202,11 +311,19 @@ CODES: Mapping[Code, CodeFacts] = MappingProxyType(
             "credits appeared between two runs without a billed reason",
             "accept it if it was a purchase or a gift",
         ),
+        Code.SPENT_OUT: _(
+            Group.BALANCE,
+            Severity.INFO,
+            Lane.NONE,
+            Direction.NEUTRAL,
+            "a paying user has no credits left: all were granted and spent",
+            "nothing to do; the next period's grant comes with its payment",
+        ),
     }
 )
 del _
 
-UNKNOWN: frozenset[Code] = frozenset({Code.PLAN_UNMAPPED, Code.SOURCE_LOOKUP_ERROR})
+UNKNOWN: frozenset[Code] = frozenset({Code.PLAN_UNMAPPED, Code.SOURCE_LOOKUP_ERROR, Code.ID_CONFLICT})
 """Codes that mean "could not tell"; too many of them halt a plan (semantics §9)."""
 
 

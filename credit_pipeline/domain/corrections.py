@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from credit_pipeline.domain.account import AccountId, BillingId
+from credit_pipeline.domain.identity import Layer
+from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 
 
 class Lane(StrEnum):
@@ -40,6 +41,8 @@ class GrantCredits:
     grant_key: GrantKey
     period_end: datetime
     reset_used: bool = False
+    reference: str | None = None
+    """A ledger's transaction carries it, so that the product's own handler recognises the grant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,38 @@ class AdjustCredits:
     lower_used: bool = False
 
 
-Step = GrantCredits | SetPlan | AdjustCredits
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSubscription:
+    """Write the product's row about the subscription: its word for the status, the billed period. Made if absent."""
+
+    status: str
+    period_start: datetime | None
+    period_end: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkIdentity:
+    """Write the missing row of the mapping table. `layer` is the evidence it rests on."""
+
+    auth_id: AuthId
+    store_id: AccountId
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetResolvedId:
+    """Write the store account into the metadata of the user's local subscription row."""
+
+    auth_id: AuthId
+    store_id: AccountId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateBalance:
+    """Make the missing balance row, at zero; grants come through the product's own function after it."""
+
+
+Step = GrantCredits | SetPlan | AdjustCredits | SetSubscription | LinkIdentity | SetResolvedId | CreateBalance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +106,13 @@ class Seen:
 
     label: str | None
     total: int
-    used: int
+    used: int | None
+    """None where the balance row is missing."""
 
     @property
-    def available(self) -> int:
+    def available(self) -> int | None:
         """Credits that could be spent."""
-        return self.total - self.used
+        return None if self.used is None else self.total - self.used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +146,7 @@ class Correction:
     @property
     def delta(self) -> int:
         """The change of `available`, in credits."""
-        return sum(step.delta for step in self.steps if not isinstance(step, SetPlan))
+        return sum(step.delta for step in self.steps if isinstance(step, GrantCredits | AdjustCredits))
 
     @property
     def key(self) -> str | None:
@@ -123,6 +158,10 @@ class Correction:
     def after(self) -> Seen:
         """The row as it would stand if nothing else moved (used may move until the lock is taken)."""
         total, used = self.seen.total, self.seen.used
+        if any(isinstance(step, CreateBalance) for step in self.steps):
+            used = total
+        if used is None:
+            return self.seen
         for step in self.steps:
             if isinstance(step, GrantCredits):
                 total, used = (total - used + step.delta, 0) if step.reset_used else (total + step.delta, used)
@@ -162,6 +201,7 @@ def step_fields(step: Step) -> dict[str, Any]:
                 "period_start": step.grant_key.period_start.isoformat(),
                 "period_end": step.period_end.isoformat(),
                 "reset_used": step.reset_used,
+                "reference": step.reference,
             }
         case SetPlan():
             return {"step": "SetPlan", "plan": step.plan, "label": step.label}
@@ -173,6 +213,24 @@ def step_fields(step: Step) -> dict[str, Any]:
                 "cause": step.cause,
                 "lower_used": step.lower_used,
             }
+        case SetSubscription():
+            return {
+                "step": "SetSubscription",
+                "status": step.status,
+                "period_start": step.period_start.isoformat() if step.period_start else None,
+                "period_end": step.period_end.isoformat() if step.period_end else None,
+            }
+        case LinkIdentity():
+            return {
+                "step": "LinkIdentity",
+                "auth_id": step.auth_id,
+                "store_id": step.store_id,
+                "layer": int(step.layer),
+            }
+        case SetResolvedId():
+            return {"step": "SetResolvedId", "auth_id": step.auth_id, "store_id": step.store_id}
+        case CreateBalance():
+            return {"step": "CreateBalance"}
 
 
 def correction_fields(correction: Correction) -> dict[str, Any]:
@@ -206,14 +264,29 @@ def correction_from(fields: Mapping[str, Any]) -> Correction:
 
 def _step_from(account: AccountId, fields: Mapping[str, Any]) -> Step:
     rest = {name: value for name, value in fields.items() if name != "step"}
-    if fields["step"] == "SetPlan":
-        return SetPlan(**rest)
-    if fields["step"] == "AdjustCredits":
-        return AdjustCredits(**rest)
+    match fields["step"]:
+        case "SetPlan":
+            return SetPlan(**rest)
+        case "AdjustCredits":
+            return AdjustCredits(**rest)
+        case "LinkIdentity":
+            return LinkIdentity(**{**rest, "layer": Layer(rest["layer"])})
+        case "SetResolvedId":
+            return SetResolvedId(**rest)
+        case "CreateBalance":
+            return CreateBalance()
+        case "SetSubscription":
+            times = {name: _instant(rest[name]) for name in ("period_start", "period_end")}
+            return SetSubscription(status=rest["status"], **times)
     start = datetime.fromisoformat(fields["period_start"])
     return GrantCredits(
         delta=fields["delta"],
         grant_key=GrantKey(account_id=account, plan=fields["plan"], period_start=start),
         period_end=datetime.fromisoformat(fields["period_end"]),
         reset_used=fields["reset_used"],
+        reference=fields.get("reference"),
     )
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,8 +1,12 @@
 """Every policy word of the YAML with its default (semantics §6, §7, §9). Values only; nothing here decides."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from types import MappingProxyType
+
+from credit_pipeline.domain.billing_status import BillingStatus
 
 
 class Shortfall(StrEnum):
@@ -49,6 +53,21 @@ class EndLabels(StrEnum):
     AUTO = "auto"
 
 
+_STRIPE_WORDS = {
+    "active": BillingStatus.ACTIVE,
+    "trialing": BillingStatus.TRIALING,
+    "past_due": BillingStatus.DUNNING,
+    "unpaid": BillingStatus.DUNNING,
+    "paused": BillingStatus.DUNNING,
+    "incomplete": BillingStatus.DUNNING,
+    "canceled": BillingStatus.ENDED,
+    "incomplete_expired": BillingStatus.ENDED,
+    "free": BillingStatus.FREE,
+}
+STATUSES: Mapping[str, BillingStatus] = MappingProxyType(_STRIPE_WORDS)
+"""What a product's own row calls a subscription's state → the state. The first word of a state is the one written."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The run-level guards' thresholds (semantics §9). Shares are of the population or of a month's entitlements."""
@@ -79,5 +98,12 @@ class Policy:
     max_gap: timedelta = timedelta(hours=24)
     end_wait: timedelta = timedelta(hours=24)
     aged_after: timedelta = timedelta(hours=24)
+    catch_up: int = 0
+    """Ledger: how many periods before the current one are granted automatically; older gaps need approval."""
+    lookback: timedelta = timedelta(days=62)
+    """Ledger: how far back transactions and invoices are matched with each other."""
+    reference: str = "{account}/{plan}/{period_start}"
+    """Ledger: what a grant's transaction carries; the product's own handler writes the same."""
+    statuses: Mapping[str, BillingStatus] = STATUSES
     limits: Limits = field(default_factory=Limits)
     automation_apply: bool = False

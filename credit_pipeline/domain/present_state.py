@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from credit_pipeline.domain import events
-from credit_pipeline.domain.account import Account, BillingStatus, Lookup
+from credit_pipeline.domain.account import Account, Lookup
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.codes import Code, Severity
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.findings import Finding, finding, fingerprint

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
-from credit_pipeline.domain.account import AccountId
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.guards import MAX_SNAPSHOT_AGE
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.orchestration import metadata
 from credit_pipeline.orchestration.asset_shape import credit_asset
 from credit_pipeline.orchestration.failures import one_sentence

@@ -10,7 +10,7 @@ from typing import Any
 
 from credit_pipeline.adapters.subscription_rows import gone, missing, pull_of, unanswered
 from credit_pipeline.adapters.wix_wire import parse_instance
-from credit_pipeline.domain.account import BillingId
+from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.sandbox.billing_book import BillingBook, Instance, payload_of
 from credit_pipeline.services.ports import Progress, Pull
 

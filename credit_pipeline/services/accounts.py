@@ -4,16 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from credit_pipeline.domain.account import (
-    Account,
-    AccountId,
-    Balance,
-    Billing,
-    BillingId,
-    BillingStatus,
-    Lookup,
-    Memory,
-)
+from credit_pipeline.domain.account import Account, Balance, Billing, Lookup, Memory
+from credit_pipeline.domain.billing_status import BillingStatus
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.periods import Cycle, Period, period_at
 from credit_pipeline.domain.plans import Catalogue, Resolution, Resolved
 from credit_pipeline.services.ports import MemoryStore

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from credit_pipeline.domain.account import AccountId
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions
 from credit_pipeline.services.ports import Gateways, Progress, Snapshot
 from credit_pipeline.services.reconcile import reconcile

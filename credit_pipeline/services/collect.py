@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from credit_pipeline.domain.account import AccountId
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.ports import Gateways, Progress, Snapshot
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from credit_pipeline.domain.account import AccountId, BillingStatus, Lookup
+from credit_pipeline.domain.account import Lookup
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.domain.errors import NotInstalled, PlanError
 from credit_pipeline.domain.guards import Failure, Verdict, judge_plan
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import Resolved
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions

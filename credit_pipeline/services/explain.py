@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from credit_pipeline.domain.account import Account, AccountId, BillingId, BillingStatus, Lookup
+from credit_pipeline.domain.account import Account, Lookup
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.classify import Judgement, classify
 from credit_pipeline.domain.codes import CODES, Direction
 from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Unmapped
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of

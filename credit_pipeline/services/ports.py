@@ -6,9 +6,18 @@ Tables cross these ports as Arrow. Columns:
 * subscriptions: `billing_id` string, `lookup` string (domain.account.Lookup), `status` string? (BillingStatus),
   `raw_plan` string?, `subscription_id` string?, `cycle` string? (domain.periods.Cycle), `anchor` timestamp[us, UTC]?,
   `changed_at` timestamp[us, UTC]?, `ends_at` timestamp[us, UTC]?, `auto_renews` bool?, `detail` string?
+* balances (ledger): as a counter's, with `total` = the sum of all transactions but spends, `used` = total − balance
+  (null: no balance row), `status` string? and `local` bool (the product's subscription row), `period_start`,
+  `period_end` timestamp[us, UTC]?, `spent` int64, `rows` int64, `unknown_types` list<string>, `entries` list<ENTRY>
+* identities: `auth_id` string, `mapped` list<string>, `metadata` list<struct<key, value>> (valid uuids of the known
+  keys), `local` bool (has a local subscription row), `same_id` bool (the store knows the user's own id),
+  `billing_id` string?, `subscription_id` string? (what the local row names), `email_hash` string?
+* subscriptions (listed): one row a subscription, with SUBSCRIPTIONS' columns and `lookup_key` string?, `metadata`
+  string? (the plan's word there), `period_start`, `period_end`, `started_at` timestamp[us, UTC]?, `quantity` int64,
+  `items` int64, `subjects` list<struct<source, id>>, `email_hash` string?, `invoices` list<INVOICE>
 * observation: `account` string, `label` string?, `total` int64, `used` int64, `billed_plan` string?,
   `billed_period_start` timestamp[us, UTC]?, `billed_status` string?, `mark` string?, `as_of` timestamp[us, UTC],
-  `unanswered_since` timestamp[us, UTC]?
+  `unanswered_since` timestamp[us, UTC]?, `gap` int64? (ledger: balance less the sum of all transactions)
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +27,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from credit_pipeline.domain.account import AccountId, BillingId, Memory
+from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.corrections import Correction
+from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 
 SUBSCRIPTIONS = pa.schema(
     [
@@ -44,6 +54,69 @@ COUNTER_BALANCES = pa.schema(
         ("used", pa.int64()),
     ]
 )
+_UTC = pa.timestamp("us", "UTC")
+ENTRY = pa.struct(
+    [
+        ("entry_id", pa.string()),
+        ("at", _UTC),
+        ("amount", pa.int64()),
+        ("kind", pa.string()),
+        ("type", pa.string()),
+        ("reference", pa.string()),
+    ]
+)
+LEDGER_BALANCES = pa.schema(
+    [
+        *COUNTER_BALANCES,
+        ("status", pa.string()),
+        pa.field("local", pa.bool_(), nullable=False),
+        ("period_start", _UTC),
+        ("period_end", _UTC),
+        pa.field("spent", pa.int64(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("unknown_types", pa.list_(pa.string()), nullable=False),
+        pa.field("entries", pa.list_(ENTRY), nullable=False),
+    ]
+)
+IDENTITIES = pa.schema(
+    [
+        pa.field("auth_id", pa.string(), nullable=False),
+        pa.field("mapped", pa.list_(pa.string()), nullable=False),
+        pa.field("metadata", pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())])), nullable=False),
+        pa.field("local", pa.bool_(), nullable=False),
+        pa.field("same_id", pa.bool_(), nullable=False),
+        ("billing_id", pa.string()),
+        ("subscription_id", pa.string()),
+        ("email_hash", pa.string()),
+    ]
+)
+INVOICE = pa.struct(
+    [
+        ("invoice_id", pa.string()),
+        ("line_id", pa.string()),
+        ("status", pa.string()),
+        ("raw_plan", pa.string()),
+        ("period_start", _UTC),
+        ("period_end", _UTC),
+        ("paid_at", _UTC),
+        ("change", pa.bool_()),
+    ]
+)
+LISTED_SUBSCRIPTIONS = pa.schema(
+    [
+        *SUBSCRIPTIONS,
+        ("lookup_key", pa.string()),
+        ("metadata", pa.string()),
+        ("period_start", _UTC),
+        ("period_end", _UTC),
+        ("started_at", _UTC),
+        pa.field("quantity", pa.int64(), nullable=False),
+        pa.field("items", pa.int64(), nullable=False),
+        pa.field("subjects", pa.list_(pa.struct([("source", pa.string()), ("id", pa.string())])), nullable=False),
+        ("email_hash", pa.string()),
+        pa.field("invoices", pa.list_(INVOICE), nullable=False),
+    ]
+)
 OBSERVATIONS = pa.schema(
     [
         pa.field("account", pa.string(), nullable=False),
@@ -56,6 +129,7 @@ OBSERVATIONS = pa.schema(
         ("mark", pa.string()),
         pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
         ("unanswered_since", pa.timestamp("us", "UTC")),
+        ("gap", pa.int64()),
     ]
 )
 
@@ -125,6 +199,16 @@ class Snapshots(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedSpend:
+    """One deduction that the product could not make."""
+
+    account_id: AccountId
+    at: datetime
+    amount: int | None
+    reason: str | None
+
+
 class Billing(Protocol):
     """A billing provider, read-only by construction."""
 
@@ -132,8 +216,13 @@ class Billing(Protocol):
     lists: bool
     """Whether the provider can list its subscriptions; False means one look-up per known id (`store_only`)."""
 
-    def pull(self, ids: Sequence[BillingId], now: datetime, progress: Progress | None = None) -> Pull:
-        """The state of every id, one row each. Raises SourceError where nothing at all can be learnt."""
+    def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:
+        """The state of every id; None means all there are, where the provider lists them.
+
+        A provider without a list answers one row an id (SUBSCRIPTIONS), one with a list a row a subscription
+        (LISTED_SUBSCRIPTIONS), all of a customer's, and a row of lookup `missing` or `error` for a customer without
+        any answer. Raises SourceError where nothing at all can be learnt.
+        """
         ...
 
 
@@ -146,6 +235,27 @@ class Store(Protocol):
 
     def catalogue(self) -> Mapping[str, int]:
         """The product's own plan table, label → credits; empty where none is configured."""
+        ...
+
+
+class IdentityStore(Store, Protocol):
+    """A ledger's store, whose users have an id of their own. Read-only."""
+
+    def identities(self) -> pa.Table:
+        """Every user of the authentication system with what each layer says (schema IDENTITIES)."""
+        ...
+
+    def user_of(self, email_or_id: str) -> AuthId | None:
+        """The user of that e-mail address (blanks and case do not matter) or id; None where there is none."""
+        ...
+
+    def failed_spends(self, since: datetime) -> Sequence[FailedSpend] | None:
+        """Deductions that failed since then, newest first; None where the product keeps no such table."""
+        ...
+
+    def can_deduct(self, account: AccountId, *, probe: bool) -> bool | None:
+        """Whether the product's deduct function may be executed; `probe` also runs it for one credit and rolls back.
+        None where no such function is configured."""
         ...
 
 

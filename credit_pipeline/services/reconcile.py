@@ -9,8 +9,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from credit_pipeline.domain.account import AccountId
 from credit_pipeline.domain.classify import classify
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.assemble_report import Run

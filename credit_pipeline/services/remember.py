@@ -37,6 +37,7 @@ def _observation(judgement: Judgement, now: datetime, last: CollectionRecord | N
         "mark": held.value if held else None,
         "as_of": now,
         "unanswered_since": last.as_of if unanswered and last else None,
+        "gap": account.gap,
     }
     return row if unanswered or not _same(account, row) else None
 
@@ -73,6 +74,7 @@ def _same(account: Account, row: Mapping[str, Any]) -> bool:
         "billed_period_start": last.billed_period_start,
         "billed_status": last.billed_status,
         "mark": last.mark.value if last.mark else None,
+        "gap": last.gap,
     }
     uninterrupted = not runs or last.seen_until >= runs[-1]
     return uninterrupted and all(row[name] == value for name, value in remembered.items())

@@ -13,7 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from credit_pipeline.domain.account import AccountId, BillingStatus
+from credit_pipeline.domain.billing_status import BillingStatus
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.periods import Cycle, step_months
 from credit_pipeline.domain.plans import Catalogue, Plan, Resolution, Resolved, Rule, Unmapped
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
@@ -105,7 +106,8 @@ CHANGED = """
 SELECT account_id AS account, label, total, used, plan AS billed_plan, period_start AS billed_period_start,
        coalesce(status, lookup) AS billed_status,
        CASE WHEN is_exempt THEN CASE WHEN same_period THEN old_mark END ELSE new_mark END AS mark,
-       $now::TIMESTAMP AS as_of, NULL::TIMESTAMP AS unanswered_since
+       $now::TIMESTAMP AS as_of, NULL::TIMESTAMP AS unanswered_since,
+       NULL::BIGINT AS gap
 FROM screened
 WHERE (is_exempt OR NOT suspect) AND lookup <> 'error' AND total IS NOT NULL AND used IS NOT NULL
   AND NOT coalesce(same AND (is_exempt OR new_mark IS NOT DISTINCT FROM old_mark), false)

@@ -15,7 +15,6 @@ from psycopg.rows import dict_row
 
 from credit_pipeline.adapters.install import install
 from credit_pipeline.adapters.plan_store import PostgresPlans
-from credit_pipeline.domain.account import AccountId, BillingId
 from credit_pipeline.domain.corrections import (
     AdjustCredits,
     Correction,
@@ -26,6 +25,7 @@ from credit_pipeline.domain.corrections import (
     SetPlan,
     Step,
 )
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.services.ports import PlanRow, RowOutcome, SavedPlan

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_pipeline.adapters.correction_rows import columns, stored_correction
-from credit_pipeline.domain.account import AccountId, BillingId
 from credit_pipeline.domain.corrections import (
     AdjustCredits,
     Correction,
@@ -19,6 +18,7 @@ from credit_pipeline.domain.corrections import (
     SetPlan,
 )
 from credit_pipeline.domain.errors import PlanError
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline_tests.adapters.counter_product import a_correction, a_grant, an_adjustment, an_upgrade
 
 CREDITS = st.integers(min_value=-(2**62), max_value=2**62)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from credit_pipeline.adapters.memory import PostgresMemory
-from credit_pipeline.domain.account import AccountId, BillingId, GrantRecord, Mark, Memory, Sighting, SightingKind
+from credit_pipeline.domain.account import GrantRecord, Mark, Memory, Sighting, SightingKind
 from credit_pipeline.domain.errors import NotInstalled, StoreError
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
 from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
 from credit_pipeline_tests.adapters.counter_product import (

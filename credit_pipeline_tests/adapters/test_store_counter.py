@@ -14,8 +14,8 @@ import pytest
 from psycopg import sql
 
 from credit_pipeline.adapters.store_counter import CounterStore
-from credit_pipeline.domain.account import AccountId
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, StoreError
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.ports import COUNTER_BALANCES
 from credit_pipeline.services.system import PlanTable
 from credit_pipeline_tests.adapters.counter_product import MIXED_CASE, Product, a_system

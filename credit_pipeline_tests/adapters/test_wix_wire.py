@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from credit_pipeline.adapters.subscription_rows import pull_of, unanswered
 from credit_pipeline.adapters.wix_wire import WireError, error_code, parse_instance, parse_time, parse_token
-from credit_pipeline.domain.account import BillingId
+from credit_pipeline.domain.ids import BillingId
 
 ID = BillingId("07864c16-3a6f-4dd2-9973-028705762b2c")
 DOCUMENTED = {

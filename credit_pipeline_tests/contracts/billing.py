@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from credit_pipeline.domain.account import BillingId
+from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.sandbox.billing_book import BillingBook
 from credit_pipeline.services.ports import SUBSCRIPTIONS, Billing
 

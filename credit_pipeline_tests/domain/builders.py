@@ -6,11 +6,8 @@ from typing import Any
 
 from credit_pipeline.domain.account import (
     Account,
-    AccountId,
     Balance,
     Billing,
-    BillingId,
-    BillingStatus,
     GrantRecord,
     Lookup,
     Mark,
@@ -19,7 +16,9 @@ from credit_pipeline.domain.account import (
     Sighting,
     SightingKind,
 )
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.findings import Finding
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.periods import Cycle, Period, add_months
 from credit_pipeline.domain.plans import Catalogue, Plan, Resolution, Resolved, Rule, YearlyMode
 from credit_pipeline.domain.policy import Policy, Renewal

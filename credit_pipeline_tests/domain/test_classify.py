@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from credit_pipeline.domain.account import Account, BillingStatus, Lookup, Mark
+from credit_pipeline.domain.account import Account, Lookup, Mark
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.classify import Judgement, classify
 from credit_pipeline.domain.codes import Code, Severity
 from credit_pipeline.domain.corrections import Lane

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credit_pipeline.domain.account import Account, BillingStatus, Mark, SightingKind
+from credit_pipeline.domain.account import Account, Mark, SightingKind
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.corrections import Lane

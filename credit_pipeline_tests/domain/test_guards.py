@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from credit_pipeline.domain.account import AccountId, BillingId
 from credit_pipeline.domain.corrections import AdjustCredits, Correction, Lane, Seen, SetPlan
 from credit_pipeline.domain.guards import PlanFacts, Verdict, judge_collection, judge_plan
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.policy import Limits
 from credit_pipeline_tests.domain.builders import NOW
 

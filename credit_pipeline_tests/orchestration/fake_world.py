@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
-from credit_pipeline.domain.account import AccountId, BillingId, Memory
+from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.errors import PlanError
+from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.orchestration.resources import CreditGateways, working_folder
 from credit_pipeline.services.ports import (
     COUNTER_BALANCES,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from credit_pipeline.domain.account import AccountId
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.corrections import Correction, GrantCredits, GrantKey, Lane, Seen
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.decision_log import DecisionLog, pseudonym
 from credit_pipeline.services.ports import RowOutcome
 from credit_pipeline_tests.domain.builders import an_account, rules

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from credit_pipeline.adapters.system_yaml import load_system
-from credit_pipeline.domain.account import BillingStatus, Lookup, Mark
+from credit_pipeline.domain.account import Lookup, Mark
+from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.services.explain import Check, checks
 from credit_pipeline.services.timeline import Entry, timeline

@@ -7,8 +7,9 @@ import pyarrow as pa
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from credit_pipeline.domain.account import AccountId, Mark, Memory, Sighting
+from credit_pipeline.domain.account import Mark, Memory, Sighting
 from credit_pipeline.domain.classify import classify
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.periods import period_at
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
