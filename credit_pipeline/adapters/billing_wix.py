@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self, TypeVar
 
 from credit_pipeline.adapters import wix_wire
-from credit_pipeline.adapters.bounded_http import BoundedHttp, Patience, Reply, Trouble
+from credit_pipeline.adapters.bounded_http import Patience, Reply, Trouble
 from credit_pipeline.adapters.fan_out import FanOut
 from credit_pipeline.adapters.rate_per_id import RatePerId
 from credit_pipeline.adapters.subscription_rows import gone, missing, pull_of, unanswered
+from credit_pipeline.adapters.token_http import TokenHttp
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.services.ports import Progress, Pull
@@ -75,7 +76,7 @@ class WixBilling:
         self._rate = RatePerId(per_minute_per_instance)
         self._tokens: dict[BillingId, tuple[str, float]] = {}
         self._tokens_lock = threading.Lock()
-        self._http = BoundedHttp(
+        self._http = TokenHttp(
             system=system,
             base_url=base_url,
             in_flight=in_flight,
@@ -99,12 +100,14 @@ class WixBilling:
         self._http.close()
         self._tokens.clear()
 
-    def pull(self, ids: Sequence[BillingId], now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - an answer of Wix is about the moment it is asked
+    def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - an answer of Wix is about the moment it is asked
         """The state of every id, one row each, in the order asked.
 
         Raises SourceError where Wix cannot be reached, refuses our credentials, or answered none of so many ids that
-        the pull was given up.
+        the pull was given up; and for None, since there is no list.
         """
+        if ids is None:
+            raise SourceError(f"{self._system}: Wix cannot list its instances: ask for those the store knows")
         fan = FanOut(
             ids=list(dict.fromkeys(ids)),
             in_flight=self._in_flight,

@@ -1,10 +1,9 @@
-"""A billing provider's HTTP, bounded in every direction: one base URL, GET and the token POST, size, time and tries.
+"""A billing provider's HTTP, bounded in every direction: one base URL, GET only, size, time and tries.
 
 A retry spans send, read, parse and shape check, because a truncated body and a login page under status 200 are
 failures of the same kind as a 503. What an answer means is the provider's adapter's business.
 """
 
-import json
 import logging
 import re
 import time
@@ -73,11 +72,19 @@ class Reply:
 
     def refuse(self, what: str) -> NoReturn:
         """Ends the request for good: this answer will not change by asking again."""
-        raise Trouble(_sentence(what, self.request_id), again=False)
+        raise Trouble(self.named(what), again=False)
+
+    def named(self, what: str) -> str:
+        """The sentence with the id under which the provider can find the request."""
+        return _sentence(what, self.request_id)
 
 
 class BoundedHttp:
-    """One provider's API below `base_url`. Safe for use by `in_flight` threads at once."""
+    """One provider's API below `base_url`, read-only by construction. Safe for use by `in_flight` threads at once.
+
+    `retry_statuses` are repeated besides 408, 429 and 5xx. `should_retry_header` is a header whose `true` or `false`
+    has the last word about that, whatever the status.
+    """
 
     def __init__(
         self,
@@ -86,16 +93,18 @@ class BoundedHttp:
         base_url: str,
         in_flight: int,
         patience: Patience,
-        token_path: str,
         request_id_header: str,
+        retry_statuses: frozenset[int] = frozenset(),
+        should_retry_header: str | None = None,
         allow_private: bool = False,
     ) -> None:
         self._base = checked_base_url(system, base_url)
         # By default stamina logs through structlog where that is installed, and so to stdout, into our JSON.
         set_on_retry_hooks([_log_retry])
         self._patience = patience
-        self._token_path = token_path
         self._request_id_header = request_id_header
+        self._retry_statuses = retry_statuses
+        self._should_retry_header = should_retry_header
         self._deadline = Deadline()
         transport = BoundedTransport(
             deadline=self._deadline,
@@ -131,12 +140,6 @@ class BoundedHttp:
     def get(self, path: str, *, headers: Mapping[str, str], end: float) -> Reply:
         """One GET, not repeated. Raises Trouble."""
         return self._exchange("GET", path, headers=headers, content=None, end=end)
-
-    def post_token(self, payload: Mapping[str, str], *, end: float) -> Reply:
-        """The one POST there is: for a token. Raises Trouble."""
-        headers = {"Content-Type": "application/json"}
-        content = json.dumps(payload).encode()
-        return self._exchange("POST", self._token_path, headers=headers, content=content, end=end)
 
     def repeat(self, call: Callable[[], T], *, end: float, stop: Callable[[Trouble], bool]) -> T:
         """Calls until it succeeds, the tries are used up, `stop` says so, or a wait would pass `end`."""
@@ -189,9 +192,11 @@ class BoundedHttp:
     def _read(self, response: httpx.Response) -> Reply:
         request_id = _safe_request_id(response.headers.get(self._request_id_header))
         status = response.status_code
-        if status in (_TIMED_OUT, _TOO_MANY) or status >= _SERVER:
+        told = response.headers.get(self._should_retry_header) if self._should_retry_header else None
+        failed = status in (_TIMED_OUT, _TOO_MANY) or status >= _SERVER or status in self._retry_statuses
+        if failed or (told == "true" and status >= _REFUSED):
             wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-            raise Trouble(_sentence(f"HTTP {status}", request_id), again=True, wait=wait)
+            raise Trouble(_sentence(f"HTTP {status}", request_id), again=told != "false", wait=wait)
         if status != _OK and status < _REFUSED:
             raise Trouble(_sentence(f"HTTP {status}, which is not followed", request_id), again=False)
         try:

@@ -1,7 +1,8 @@
 """A correction as a row of `credit_pipeline.correction`, and back. No SQL and no connection here.
 
-`content` holds the whole correction; the columns beside it are what the write path carries out. `stored_correction`
-refuses a row whose columns no longer say what its content says.
+`content` holds the whole correction; the columns beside it are what the write path carries out, but for the steps that
+move no credits, which it reads from `content`. `stored_correction` refuses a row whose columns no longer say what its
+content says.
 """
 
 import json
@@ -9,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from credit_pipeline.domain.corrections import (
+    AdjustCredits,
     Correction,
-    GrantCredits,
-    SetPlan,
     correction_fields,
     correction_from,
 )
@@ -23,12 +23,11 @@ Columns = dict[str, Any]
 def columns(correction: Correction) -> Columns:
     """The row of a correction: every column but plan, number, system and what becomes of it.
 
-    Raises PlanError where the row could not hold it: one grant and one label are all that one transaction may write.
+    Raises PlanError where the row could not hold it: but for adjustments, one transaction writes one step of a kind.
     """
-    grants = [step for step in correction.steps if isinstance(step, GrantCredits)]
-    labels = [step for step in correction.steps if isinstance(step, SetPlan)]
-    if len(grants) > 1 or len(labels) > 1:
-        raise PlanError("a correction holds several grants or labels for one account: plan them one after the other")
+    kinds = [type(step) for step in correction.steps if not isinstance(step, AdjustCredits)]
+    if len(set(kinds)) < len(kinds):
+        raise PlanError("a correction holds several steps of one kind for one account: plan them one after the other")
     grant, label = correction.grant, correction.set_plan
     adjusted = correction.adjustments
     return {
@@ -36,7 +35,7 @@ def columns(correction: Correction) -> Columns:
         "lane": correction.lane.value,
         "digest": correction.digest,
         "key": correction.key,
-        "keys": [*(str(step.grant_key) for step in grants), *(step.correction_key for step in adjusted)],
+        "keys": [*([str(grant.grant_key)] if grant else []), *(step.correction_key for step in adjusted)],
         "set_label": label.label if label else None,
         "grant_plan": grant.grant_key.plan if grant else None,
         "grant_start": grant.grant_key.period_start if grant else None,

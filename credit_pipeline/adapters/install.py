@@ -1,7 +1,7 @@
 """What `init` does in a product's database: our schema, the pins, and the system's write functions, in one transaction.
 
 Repeating it is safe. It renews the functions and never changes a pin: not the environment, not an allowance.
-The functions' text is `write_functions.py`'s; what the product's table must look like is `product_table.py`'s.
+The functions' text is `write_functions.py`'s; what the product's tables must look like is `product_table.py`'s.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,13 @@ from psycopg.rows import dict_row
 
 from credit_pipeline.adapters import migrations
 from credit_pipeline.adapters.postgres import explain, libpq_url
+from credit_pipeline.adapters.product_function import check_add
+from credit_pipeline.adapters.product_needs import table_needs
 from credit_pipeline.adapters.product_table import check_product_table, check_writable
 from credit_pipeline.adapters.transactions import Connection, Cursor, connect, translated
 from credit_pipeline.adapters.write_functions import config_hash, render
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig
 
 _MIGRATIONS = Path(migrations.__file__).parent
 _SCHEMA = _MIGRATIONS / "sql" / "schema.sql"
@@ -69,7 +71,7 @@ def install(url: str, system: CreditSystem) -> InstallReport:
     """
     functions, env = render(system), system.store.url_env
     url = libpq_url(url, system.name, env)
-    one_row_each = check_product_table(url, system)
+    unique = check_product_table(url, system)
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
         creator=lambda: connect(url, system.name, env),
@@ -82,7 +84,9 @@ def install(url: str, system: CreditSystem) -> InstallReport:
             cursor = connection.cursor(row_factory=dict_row)
             cursor.execute(_LIMITS)
             version = _check_server(cursor, system)
-            check_writable(cursor, system, one_row_each=one_row_each)
+            check_writable(cursor, system, unique=unique)
+            if isinstance(system.store, LedgerStoreConfig):
+                check_add(cursor, system, system.store)
             cursor.execute(_ONE_AT_A_TIME)
             schema_version = _migrate(outer, cursor, system)
             before = cursor.execute(
@@ -117,11 +121,11 @@ def print_sql(system: CreditSystem) -> str:
     """All of it as one script, for a DBA to read and run as the role that the pipeline connects as."""
     script = ScriptDirectory.from_config(_alembic())
     revisions = list(reversed(list(script.walk_revisions())))
-    table = sql.Identifier(system.store.schema, system.store.table).as_string(None)
     parts = [
         f"-- credit_pipeline for system {system.name}, into a database where it is not installed yet.\n"
-        "-- Run it as the role that the pipeline connects as (it will own the functions), which needs\n"
-        f"-- CREATE on the database and SELECT, UPDATE on {table}.\n"
+        "-- Run it as the role that the pipeline connects as (it will own the functions), which needs CREATE on the\n"
+        "-- database, USAGE on the product's schema, and\n"
+        f"{_rights(system)}"
         "BEGIN;",
         _SCHEMA.read_text(encoding="utf-8"),
         *(revision.module.SQL.read_text(encoding="utf-8") for revision in revisions),
@@ -135,6 +139,20 @@ def print_sql(system: CreditSystem) -> str:
         "COMMIT;\n",
     ]
     return "\n".join(parts)
+
+
+def _rights(system: CreditSystem) -> str:
+    """What the role needs on the product's own tables and functions, a comment line each."""
+    store = system.store
+    lines = [
+        f"{', '.join(need.rights)} on {sql.Identifier(store.schema, need.table).as_string(None)}"
+        for need in table_needs(store)
+    ]
+    if isinstance(store, LedgerStoreConfig):
+        add = sql.Identifier(store.schema, store.add.name).as_string(None)
+        entries = sql.Identifier(store.schema, store.transactions.table).as_string(None)
+        lines.append(f"EXECUTE on function {add}; INSERT on {entries} too, unless it is SECURITY DEFINER")
+    return "".join(f"--   {line}\n" for line in lines)
 
 
 def _alembic() -> Config:

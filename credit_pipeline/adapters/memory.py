@@ -30,7 +30,8 @@ WHERE n.nspname = 'credit_pipeline' AND c.relname = 'control'
 _INSTALLED = "SELECT FROM credit_pipeline.control WHERE system = %s"
 # Read as COPY, which takes no parameters: the system's name is handed over as a setting.
 _OBSERVATIONS = """
-SELECT account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of, unanswered_since
+SELECT account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of,
+       unanswered_since, gap
 FROM credit_pipeline.observation WHERE system = (SELECT current_setting('credit_pipeline.system'))
 """
 # Leans on snapshot_pkey, read backwards.
@@ -38,9 +39,13 @@ _LAST = """
 SELECT run_id, as_of, answered, population, audit_seq, files FROM credit_pipeline.snapshot
 WHERE system = %s ORDER BY as_of DESC LIMIT 1
 """
-# Leans on mismatch_open and audit_pkey. What the last collection could not have seen the chain tells, not the clocks.
+# Leans on mismatch_open, mismatch_until and audit_pkey. What the last collection could not have seen the chain tells,
+# not the clocks; an acceptance for a time may have run out.
 _WATCHED = """
 SELECT account FROM credit_pipeline.mismatch WHERE system = %(system)s AND state IN ('open', 'acknowledged')
+UNION
+SELECT account FROM credit_pipeline.mismatch
+WHERE system = %(system)s AND state = 'accepted' AND accepted_until IS NOT NULL
 UNION
 SELECT account FROM credit_pipeline.audit
 WHERE system = %(system)s AND seq > (

@@ -25,14 +25,15 @@ ORDER BY as_of
 """
 # The current version was seen until it had no answer, else until the last complete collection.
 _SIGHTINGS = """
-SELECT account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of, seen_until
+SELECT account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of, seen_until,
+       gap
 FROM credit_pipeline.observation_log
 WHERE system = %(system)s AND account = ANY (%(accounts)s)
   AND (seen_until >= %(since)s
        OR (mark IS NOT NULL AND billed_plan = ANY (%(upfront)s) AND seen_until >= %(upfront_since)s))
 UNION ALL
 SELECT o.account, o.label, o.total, o.used, o.billed_plan, o.billed_period_start, o.billed_status, o.mark, o.as_of,
-       greatest(o.as_of, coalesce(o.unanswered_since, last.as_of))
+       greatest(o.as_of, coalesce(o.unanswered_since, last.as_of)), o.gap
 FROM credit_pipeline.observation AS o
 CROSS JOIN (SELECT max(as_of) AS as_of FROM credit_pipeline.snapshot WHERE system = %(system)s) AS last
 WHERE o.system = %(system)s AND o.account = ANY (%(accounts)s)
@@ -47,12 +48,15 @@ _GRANTS = """
 SELECT account, plan, period_start, credits, reversed_at IS NOT NULL AS reversed
 FROM credit_pipeline."grant" WHERE system = %(system)s AND account = ANY (%(accounts)s) ORDER BY period_start
 """
+# An event whose acceptance ran out is open again: nothing else would tell of it. Other findings are found anew.
 _MISMATCHES = """
-SELECT account, fingerprint, code, is_event, state, opened_at, first_seen, evidence
-FROM credit_pipeline.mismatch
-WHERE system = %(system)s AND account = ANY (%(accounts)s)
-  AND (state IN ('open', 'acknowledged')
-       OR (state = 'accepted' AND (accepted_until IS NULL OR accepted_until > %(now)s)))
+SELECT m.account, m.fingerprint, m.code, m.is_event, m.first_seen, m.evidence,
+       CASE WHEN life.over THEN 'open' ELSE m.state END AS state,
+       CASE WHEN life.over THEN m.accepted_until ELSE m.opened_at END AS opened_at
+FROM credit_pipeline.mismatch AS m
+CROSS JOIN LATERAL (SELECT m.state = 'accepted' AND coalesce(m.accepted_until <= %(now)s, false) AS over) AS life
+WHERE m.system = %(system)s AND m.account = ANY (%(accounts)s)
+  AND (m.state IN ('open', 'acknowledged') OR (m.state = 'accepted' AND (m.is_event OR NOT life.over)))
 ORDER BY opened_at, fingerprint
 """
 
@@ -128,6 +132,7 @@ def _observation(row: Row) -> Sighting:
         billed_period_start=row["billed_period_start"],
         billed_status=row["billed_status"],
         mark=Mark(row["mark"]) if row["mark"] else None,
+        gap=row["gap"],
     )
 
 

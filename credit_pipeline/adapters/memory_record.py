@@ -34,7 +34,7 @@ _STAGES = (
 CREATE TEMPORARY TABLE credit_pipeline_seen (
     account text NOT NULL, label text, total bigint NOT NULL, used bigint NOT NULL, billed_plan text,
     billed_period_start timestamptz, billed_status text, mark text, as_of timestamptz NOT NULL,
-    unanswered_since timestamptz) ON COMMIT DROP
+    unanswered_since timestamptz, gap bigint) ON COMMIT DROP
 """,
     """
 CREATE TEMPORARY TABLE credit_pipeline_found (
@@ -64,34 +64,37 @@ _OBSERVATIONS = """
 WITH version AS MATERIALIZED (
     SELECT s.*, o.account IS NOT NULL AS known, o.ctid AS place, o.label AS old_label, o.total AS old_total,
            o.used AS old_used, o.billed_plan AS old_plan, o.billed_period_start AS old_start,
-           o.billed_status AS old_status, o.mark AS old_mark, o.as_of AS old_as_of, o.unanswered_since AS old_unanswered
+           o.billed_status AS old_status, o.mark AS old_mark, o.as_of AS old_as_of,
+           o.unanswered_since AS old_unanswered, o.gap AS old_gap
     FROM pg_temp.credit_pipeline_seen AS s
     LEFT JOIN credit_pipeline.observation AS o ON o.system = $1 AND o.account = s.account
     WHERE s.unanswered_since IS NULL
       AND (o.account IS NULL OR o.unanswered_since IS NOT NULL
-           OR (o.label, o.total, o.used, o.billed_plan, o.billed_period_start, o.billed_status, o.mark)
+           OR (o.label, o.total, o.used, o.billed_plan, o.billed_period_start, o.billed_status, o.mark, o.gap)
               IS DISTINCT FROM
-              (s.label, s.total, s.used, s.billed_plan, s.billed_period_start, s.billed_status, s.mark))
+              (s.label, s.total, s.used, s.billed_plan, s.billed_period_start, s.billed_status, s.mark, s.gap))
 ), unanswered AS (
     UPDATE credit_pipeline.observation AS o SET unanswered_since = s.unanswered_since
     FROM pg_temp.credit_pipeline_seen AS s
     WHERE o.system = $1 AND o.account = s.account AND s.unanswered_since IS NOT NULL AND o.unanswered_since IS NULL
 ), logged AS (
     INSERT INTO credit_pipeline.observation_log
-        (system, account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of, seen_until)
+        (system, account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of, seen_until,
+         gap)
     SELECT $1, v.account, v.old_label, v.old_total, v.old_used, v.old_plan, v.old_start, v.old_status, v.old_mark,
-           v.old_as_of, greatest(v.old_as_of, coalesce(v.old_unanswered, $2::timestamptz))
+           v.old_as_of, greatest(v.old_as_of, coalesce(v.old_unanswered, $2::timestamptz)), v.old_gap
     FROM version AS v WHERE v.known
 ), renewed AS (
     UPDATE credit_pipeline.observation AS o
     SET label = v.label, total = v.total, used = v.used, billed_plan = v.billed_plan,
         billed_period_start = v.billed_period_start, billed_status = v.billed_status, mark = v.mark, as_of = v.as_of,
-        unanswered_since = NULL
+        unanswered_since = NULL, gap = v.gap
     FROM version AS v WHERE o.ctid = v.place
 )
 INSERT INTO credit_pipeline.observation
-    (system, account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of)
-SELECT $1, v.account, v.label, v.total, v.used, v.billed_plan, v.billed_period_start, v.billed_status, v.mark, v.as_of
+    (system, account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of, gap)
+SELECT $1, v.account, v.label, v.total, v.used, v.billed_plan, v.billed_period_start, v.billed_status, v.mark, v.as_of,
+       v.gap
 FROM version AS v WHERE NOT v.known ORDER BY v.account
 """
 
@@ -120,10 +123,12 @@ ON CONFLICT (system, fingerprint) DO UPDATE SET
 _CLOSED = """
 UPDATE credit_pipeline.mismatch AS m SET state = 'resolved', closed_at = $2, closed_why = c.why
 FROM pg_temp.credit_pipeline_closed AS c
-WHERE m.system = $1 AND m.fingerprint = c.fingerprint AND m.state IN ('open', 'acknowledged')
+WHERE m.system = $1 AND m.fingerprint = c.fingerprint
+  AND (m.state IN ('open', 'acknowledged') OR (m.state = 'accepted' AND m.accepted_until <= $2))
 """
-# Leans on mismatch_open and observation_unanswered. Silence about an account that gave no answer says nothing about its
-# findings. NOT IN over one small set is hashed; three NOT EXISTS became a loop over 100,000 × 20,000 rows.
+# Leans on mismatch_open, mismatch_until and observation_unanswered. Silence about an account that gave no answer says
+# nothing about its findings. NOT IN over one small set is hashed; three NOT EXISTS became a loop over 100,000 × 20,000
+# rows.
 _GONE = """
 WITH unanswered AS MATERIALIZED (
     SELECT o.account FROM credit_pipeline.observation AS o WHERE o.system = $1 AND o.unanswered_since IS NOT NULL
@@ -131,7 +136,8 @@ WITH unanswered AS MATERIALIZED (
     UNION SELECT f.account FROM pg_temp.credit_pipeline_found AS f WHERE f.code = 'source_lookup_error'
 )
 UPDATE credit_pipeline.mismatch AS m SET state = 'resolved', closed_at = $2, closed_why = 'not found any more'
-WHERE m.system = $1 AND m.state IN ('open', 'acknowledged') AND NOT m.is_event AND m.last_seen < $2
+WHERE m.system = $1 AND NOT m.is_event AND m.last_seen < $2
+  AND (m.state IN ('open', 'acknowledged') OR (m.state = 'accepted' AND m.accepted_until <= $2))
   AND m.account NOT IN (SELECT account FROM unanswered)
 """
 

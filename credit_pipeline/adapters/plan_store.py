@@ -6,13 +6,12 @@ How a plan is stored is in `saved_plans.py`, people's decisions are in `plan_app
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import stamina
-from psycopg.rows import dict_row
 
-from credit_pipeline.adapters import plan_approvals, saved_plans
-from credit_pipeline.adapters.audit_chain import chain_problems
+from credit_pipeline.adapters import audit_reader, plan_approvals, saved_plans
 from credit_pipeline.adapters.correction_rows import columns
 from credit_pipeline.adapters.plan_approvals import Decision, locked_plan, too_old
 from credit_pipeline.adapters.postgres import libpq_url
@@ -20,7 +19,7 @@ from credit_pipeline.adapters.transactions import Contended, Cursor, Row, Transa
 from credit_pipeline.adapters.write_functions import config_hash
 from credit_pipeline.domain.errors import NotInstalled, PlanError
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.ports import AuditSnapshot, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.system import CreditSystem
 
 _FINAL = frozenset({"rejected", "applied", "partly_applied", "expired", "superseded"})
@@ -41,10 +40,6 @@ _AUDIT = """
 SELECT payload, prev_hash, hash FROM credit_pipeline.audit
 WHERE system = %(system)s AND (%(account)s::text IS NULL OR account = %(account)s)
   AND (%(plan)s::text IS NULL OR plan_id = %(plan)s) ORDER BY seq DESC LIMIT %(limit)s
-"""
-_CHAIN = """
-SELECT a.seq, a.payload, a.prev_hash, a.hash FROM credit_pipeline.audit AS a
-WHERE a.system = %s ORDER BY a.seq
 """
 
 
@@ -154,13 +149,9 @@ class PostgresPlans:
         control = self._control()
         return control["audit_seq"], control["audit_hash"]
 
-    def verify_chain(self) -> list[str]:
-        """What is wrong with the audit chain; empty when every row and the head verify."""
-        with self._transactions.begin(snapshot=True) as cursor:
-            control = self._control_row(cursor)
-            with cursor.connection.cursor("credit_pipeline_chain", row_factory=dict_row) as rows:
-                rows.execute(_CHAIN, (self._system,))  # a server-side cursor: the chain may be longer than memory
-                return chain_problems(self._system, rows, (control["audit_seq"], control["audit_hash"]))
+    def audit_snapshot(self) -> AbstractContextManager[AuditSnapshot]:
+        """The whole audit, to be verified or exported; nothing that is committed later is seen."""
+        return audit_reader.audit_snapshot(self._transactions, self._system)
 
     def _apply_batch(self, plan_id: str, size: int) -> list[RowOutcome]:
         with self._transactions.begin() as cursor:

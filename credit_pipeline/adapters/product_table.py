@@ -1,13 +1,14 @@
-"""Whether the configured table can be written as the write path needs it: kind, types, one row an account, rights.
+"""Whether the configured tables can be written as the write path needs it: kind, types, one row each, rights.
 
-Looks only; nothing is created and no row of the product is read. That the names exist and may be read is
-`table_columns.py`'s to say. Every refusal names the YAML key to mend, or the statement to run.
+Looks only; nothing is created and no row of the product is read. What is needed is listed in `product_needs.py`. That
+the names exist and may be read is `table_columns.py`'s to say, the product's own function is `product_function.py`'s.
+Every refusal names the YAML key to mend, or the statement to run.
 """
 
 from credit_pipeline.adapters.postgres import arrow_transaction
+from credit_pipeline.adapters.product_needs import ColumnNeed, Kind, TableNeed, table_needs
 from credit_pipeline.adapters.table_columns import look_up
 from credit_pipeline.adapters.transactions import Cursor, Row
-from credit_pipeline.adapters.write_functions import column_names
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.system import CreditSystem
 
@@ -15,7 +16,8 @@ from credit_pipeline.services.system import CreditSystem
 _COLUMNS = """
 SELECT a.attname AS name, b.typname AS type, b.typcategory::text AS category, a.atttypmod AS modifier,
        a.attgenerated <> '' AS generated, c.relkind IN ('r', 'p') AS lockable,
-       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS writable
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS "UPDATE",
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS "INSERT"
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -32,72 +34,78 @@ _WHOLE = frozenset({"int2", "int4", "int8"})
 _IDS = frozenset({"uuid", *_WHOLE})
 
 
-def check_product_table(url: str, system: CreditSystem) -> bool:
+def check_product_table(url: str, system: CreditSystem) -> frozenset[str]:
     """Raises ConfigurationError or StoreError where a configured table or column is missing or may not be read.
 
-    Returns whether the database holds accounts to one row each.
+    Returns the YAML keys of the columns whose values the database keeps unique.
     """
-    store = system.store
+    store, unique = system.store, set[str]()
     with arrow_transaction(url, system.name, store.url_env, read_only=True) as cursor:
-        table = look_up(cursor, system.name, store.schema, "store.table", store.table)
-        columns = {key: table.column(key, name) for key, name in column_names(store).items()}
-        if store.plans is not None:
-            plans = look_up(cursor, system.name, store.schema, "store.plans.table", store.plans.table)
-            plans.column("store.plans.label", store.plans.label)
-            plans.number("store.plans.credits", store.plans.credits)
-    return columns["store.columns.account"].unique
+        for need in table_needs(store):
+            table = look_up(cursor, system.name, store.schema, need.key, need.table)
+            for column in need.columns:
+                looked = table.number if column.kind is Kind.NUMBER else table.column
+                if looked(column.key, column.name).unique:
+                    unique.add(column.key)
+    return frozenset(unique)
 
 
-def check_writable(cursor: Cursor, system: CreditSystem, *, one_row_each: bool) -> None:
-    """Raises ConfigurationError where the table exists but cannot be written safely."""
-    store = system.store
-    columns = {row["name"]: row for row in cursor.execute(_COLUMNS, (store.schema, store.table))}
-    for key, name in column_names(store).items():
-        _check_kind(columns[name], system, key)
-        _check_type(columns[name], system, key)
-    if not one_row_each:
-        raise ConfigurationError(
-            f"{system.name}: column `{store.account}` of `{store.schema}.{store.table}` has no unique index, so an "
-            "account could have several rows: add one, or correct `store.columns.account` in defs.yaml"
-        )
-    row = cursor.execute(_ANYONE_CREATES, (store.schema,)).fetchone()
+def check_writable(cursor: Cursor, system: CreditSystem, *, unique: frozenset[str]) -> None:
+    """Raises ConfigurationError where the tables exist but cannot be written safely."""
+    schema = system.store.schema
+    for need in table_needs(system.store):
+        columns = {row["name"]: row for row in cursor.execute(_COLUMNS, (schema, need.table))}
+        for column in need.columns:
+            _check_rights(columns[column.name], system, need, column)
+            _check_type(columns[column.name], system, column)
+        for column in need.columns:
+            if column.one_row_each and column.key not in unique:
+                raise ConfigurationError(
+                    f"{system.name}: column `{column.name}` of `{schema}.{need.table}` has no unique index, so "
+                    f"{column.one_row_each} could have several rows: add one, or correct `{column.key}` in defs.yaml"
+                )
+    row = cursor.execute(_ANYONE_CREATES, (schema,)).fetchone()
     if row is not None and row["open"]:
         raise ConfigurationError(
-            f"{system.name}: anyone may create functions in schema `{store.schema}`, where our writes run with its "
-            f'names: run `REVOKE CREATE ON SCHEMA "{store.schema}" FROM PUBLIC`'
+            f"{system.name}: anyone may create functions in schema `{schema}`, where our writes run with its "
+            f'names: run `REVOKE CREATE ON SCHEMA "{schema}" FROM PUBLIC`'
         )
 
 
-def _check_kind(column: Row, system: CreditSystem, key: str) -> None:
-    schema, table = system.store.schema, system.store.table
-    if not column["lockable"]:
+def _check_rights(row: Row, system: CreditSystem, need: TableNeed, column: ColumnNeed) -> None:
+    schema = system.store.schema
+    if need.rights != ("SELECT",) and not row["lockable"]:
         raise ConfigurationError(
-            f"{system.name}: `{schema}.{table}` is not a table that can be locked and written: "
-            "correct `store.table` in defs.yaml"
+            f"{system.name}: `{schema}.{need.table}` is not a table that can be locked and written: "
+            f"correct `{need.key}` in defs.yaml"
         )
-    if key != "store.columns.account" and not column["writable"]:
+    if not all(row[right] for right in column.rights):
         raise ConfigurationError(
-            f"{system.name}: the database role may not write column `{column['name']}`: "
-            f'as the table\'s owner run `GRANT SELECT, UPDATE ON "{schema}"."{table}" TO` that role'
+            f"{system.name}: the database role may not write column `{column.name}`: as the table's owner run "
+            f'`GRANT {", ".join(need.rights)} ON "{schema}"."{need.table}" TO` that role'
         )
 
 
-def _check_type(column: Row, system: CreditSystem, key: str) -> None:
-    kind, category = column["type"], column["category"]
-    match key.rpartition(".")[2]:
-        case "account":
-            fits, wanted = category == "S" or kind in _IDS, "text, a uuid or a whole number"
-        case "label":
-            fits, wanted = category in {"S", "E"} or kind in _IDS, "text, an enum, a uuid or a whole number"
-        case "updated_at":
-            fits, wanted = kind in {"timestamptz", "timestamp"}, "a timestamp"
-        case _:
+def _check_type(row: Row, system: CreditSystem, column: ColumnNeed) -> None:
+    kind, category = row["type"], row["category"]
+    match column.kind:
+        case Kind.ID:
+            fits = category == "S" or kind in _IDS
+        case Kind.WORD:
+            fits = category in {"S", "E"} or kind in _IDS
+        case Kind.TIME:
+            fits = kind in {"timestamptz", "timestamp"} or (kind == "date" and not column.key.endswith("updated_at"))
+        case Kind.JSON:
+            fits = kind == "jsonb"
+        case Kind.WHOLE:
             # numeric(p, 0) is whole; its scale stands in the modifier's low bits
-            whole = kind == "numeric" and column["modifier"] >= 0 and (column["modifier"] - 4) & 0x7FF == 0
-            fits, wanted = kind in _WHOLE or whole, "a whole number"
-    if not fits or (column["generated"] and not key.endswith("account")):
+            fits = kind in _WHOLE or (kind == "numeric" and row["modifier"] >= 0 and (row["modifier"] - 4) & 0x7FF == 0)
+        case _:
+            fits = True
+    if not fits or (row["generated"] and column.rights):
         what = "a generated column" if fits else f"of type {kind}"
+        whose = "that can be written " if column.rights else ""
         raise ConfigurationError(
-            f"{system.name}: column `{column['name']}` is {what}, where {wanted} that can be written is needed: "
-            f"correct `{key}` in defs.yaml"
+            f"{system.name}: column `{column.name}` is {what}, where {column.kind.value} {whose}is needed: "
+            f"correct `{column.key}` in defs.yaml"
         )

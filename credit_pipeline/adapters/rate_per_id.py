@@ -1,4 +1,4 @@
-"""A request budget for each id of a provider that limits per customer and not per caller. Nothing else lives here."""
+"""A request budget for each id of a provider that limits per customer, or one for all its requests. Nothing else."""
 
 import time
 
@@ -10,8 +10,8 @@ _WINDOW_S = 60.0
 class _BucketPerId(BucketFactory):
     """One bucket per id, forgotten one to two minutes after its last use: a million ids are asked once each."""
 
-    def __init__(self, per_minute: int) -> None:
-        self._rate = Rate(per_minute, Duration.MINUTE)
+    def __init__(self, limit: int, window: Duration) -> None:
+        self._rate = Rate(limit, window)
         self._recent: dict[str, InMemoryBucket] = {}
         self._older: dict[str, InMemoryBucket] = {}
         self._turned = time.monotonic()
@@ -32,10 +32,10 @@ class _BucketPerId(BucketFactory):
 
 
 class RatePerId:
-    """Waits until one more request about an id is within its limit."""
+    """Waits until one more request about an id is within its limit, which is per minute unless it is said."""
 
-    def __init__(self, per_minute: int) -> None:
-        self._limiter = Limiter(_BucketPerId(per_minute))
+    def __init__(self, limit: int, window: Duration = Duration.MINUTE) -> None:
+        self._limiter = Limiter(_BucketPerId(limit, window))
 
     def acquire(self, name: str, timeout: float) -> bool:
         """True once the request may go; False where that is not within `timeout` seconds."""

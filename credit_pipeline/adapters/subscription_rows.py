@@ -1,17 +1,17 @@
-"""Rows of ports.SUBSCRIPTIONS as a per-id pull builds them, and the Pull they make: its level, and its problems.
+"""Rows of ports.SUBSCRIPTIONS and LISTED_SUBSCRIPTIONS, and the Pull they make: its level, and its problems.
 
 What a provider's payload means is its wire module's business.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from credit_pipeline.domain.account import Lookup
 from credit_pipeline.domain.ids import BillingId
-from credit_pipeline.services.ports import SUBSCRIPTIONS, Pull
+from credit_pipeline.services.ports import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS, Pull
 
 REASONS_SHOWN = 3
 MAX_DETAIL = 200
@@ -37,6 +37,20 @@ def unanswered(billing_id: BillingId, detail: str) -> dict[str, Any]:
     return blank_row(billing_id, Lookup.ERROR) | {"detail": detail[:MAX_DETAIL]}
 
 
+def listed_row(billing_id: BillingId, lookup: Lookup, detail: str | None = None) -> dict[str, Any]:
+    """The same of a provider with a list."""
+    blank: dict[str, Any] = dict.fromkeys(LISTED_SUBSCRIPTIONS.names)
+    return blank | {
+        "billing_id": str(billing_id),
+        "lookup": lookup.value,
+        "detail": detail[:MAX_DETAIL] if detail is not None else None,
+        "quantity": 1,
+        "items": 1,
+        "subjects": [],
+        "invoices": [],
+    }
+
+
 def pull_of(rows: Sequence[dict[str, Any]], *, gave_up: bool = False) -> Pull:
     """The Pull of these rows: L3 only where the presence or absence of every single id was proven."""
     unanswered = [row for row in rows if row["lookup"] == Lookup.ERROR]
@@ -50,12 +64,30 @@ def pull_of(rows: Sequence[dict[str, Any]], *, gave_up: bool = False) -> Pull:
     )
 
 
+def listed_pull(rows: Sequence[dict[str, Any]], *, level: str, doubts: Iterable[str] = ()) -> Pull:
+    """The Pull of a provider with a list; `asked` and `unanswered` count customers.
+
+    Any doubt makes it an incomplete one, whose rows are good for a report and for nothing else.
+    """
+    asked = len({row["billing_id"] for row in rows})
+    failed = {row["billing_id"]: row for row in rows if row["lookup"] == Lookup.ERROR}
+    sentences = tuple(dict.fromkeys(doubts))
+    reasons = _reasons(failed.values())
+    problems = [f"{len(failed):,}/{asked:,} customers were not answered ({reasons})"] if failed else []
+    return Pull(
+        table=pa.Table.from_pylist(list(rows), schema=LISTED_SUBSCRIPTIONS),
+        level="L0" if sentences else level,
+        enumerated=not sentences,
+        asked=asked,
+        unanswered=len(failed),
+        problems=(*problems, *sentences),
+    )
+
+
 def _problems(rows: Sequence[dict[str, Any]], unanswered: Sequence[dict[str, Any]], gave_up: bool) -> list[str]:
     sentences = []
     if unanswered:
-        reasons = Counter(_without_request_id(row["detail"]) for row in unanswered).most_common(REASONS_SHOWN)
-        shown = "; ".join(f"{count:,} × {reason}" for reason, count in reasons)
-        sentences.append(f"{len(unanswered):,}/{len(rows):,} instances were not answered ({shown})")
+        sentences.append(f"{len(unanswered):,}/{len(rows):,} instances were not answered ({_reasons(unanswered)})")
     if gave_up:
         asked = sum(1 for row in rows if not str(row["detail"]).startswith("not asked"))
         sentences.append(f"the pull was given up after {asked:,}/{len(rows):,} instances: run it again")
@@ -63,6 +95,11 @@ def _problems(rows: Sequence[dict[str, Any]], unanswered: Sequence[dict[str, Any
     if gone and gone == len(rows) - len(unanswered) and gone > 1:
         sentences.append(f"every answer ({gone:,}/{len(rows):,}) says that the app is uninstalled: check the app id")
     return sentences
+
+
+def _reasons(unanswered: Iterable[dict[str, Any]]) -> str:
+    reasons = Counter(_without_request_id(row["detail"]) for row in unanswered).most_common(REASONS_SHOWN)
+    return "; ".join(f"{count:,} × {reason}" for reason, count in reasons)
 
 
 def _without_request_id(detail: str) -> str:

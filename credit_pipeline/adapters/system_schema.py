@@ -1,62 +1,31 @@
-"""The shape of `defs.yaml`, key by key, and its translation into a CreditSystem. No files and no Dagster here.
+"""The shape of `defs.yaml` as a whole, and its translation into a CreditSystem. No files and no Dagster here.
 
-Defaults of the policy are those of `domain/policy.py`; the names of a counter store default to the seed product's.
+The keys of `store`, `billing` and `policy` stand in `schema_store.py`, `schema_billing.py` and `schema_policy.py`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from credit_pipeline.adapters.system_values import (
-    Address,
-    Count,
-    Cron,
-    Duration,
-    EnvName,
-    Flag,
-    Identifier,
-    Name,
-    Share,
-    Text,
-    TimeZone,
-    listed,
-)
+from credit_pipeline.adapters.schema_billing import BillingWords, billing_config
+from credit_pipeline.adapters.schema_policy import PolicyWords, policy_of, without_effect
+from credit_pipeline.adapters.schema_store import LedgerWords, StoreWords, store_config
+from credit_pipeline.adapters.system_values import Count, Cron, Flag, Name, Section, Text, TimeZone, listed
+from credit_pipeline.adapters.yaml_text import Loc
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
-from credit_pipeline.domain.policy import (
-    EndLabels,
-    Limits,
-    OnDowngrade,
-    OnEnd,
-    Policy,
-    Renewal,
-    Shortfall,
-    Trial,
-)
-from credit_pipeline.services.system import (
-    CounterStoreConfig,
-    CreditSystem,
-    PlanTable,
-    ScheduleConfig,
-    WixConfig,
-)
+from credit_pipeline.services.system import CreditSystem, ScheduleConfig
 
 COMPONENT_TYPES = (
     "credit_pipeline.components.CreditReconciliation",
     "credit_pipeline.components.reconciliation.CreditReconciliation",  # as `dg scaffold` may write it
 )
-
-_POLICY = Policy()
-_LIMITS = Limits()
-
-
-class _Section(BaseModel):
-    """One mapping of the file. Unknown keys are errors, and no input is echoed: it might be a secret."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+PROVIDERS = {"counter": "wix", "ledger": "stripe"}
+"""Layout → the provider it goes with: a counter's accounts are asked for one by one, a ledger's need invoices."""
 
 
-class PlanWords(_Section):
+class PlanWords(Section):
     """One plan; its place in the list is its rank."""
 
     name: Name
@@ -69,91 +38,20 @@ class PlanWords(_Section):
     yearly: YearlyMode | None = None
 
 
-class BillingWords(_Section):
-    """Where the facts come from."""
-
-    provider: Literal["wix"]
-    app_id_env: EnvName
-    app_secret_env: EnvName
-    base_url: Address = "https://www.wixapis.com"
-    base_url_env: EnvName | None = None
-    in_flight: Annotated[int, Field(strict=True, ge=1, le=64)] = 16
-
-
-class ColumnWords(_Section):
-    """The columns of the balance table."""
-
-    account: Identifier = "instance_id"
-    label: Identifier = "plan_id"
-    total: Identifier = "credits_total"
-    used: Identifier = "credits_used_month"
-    updated_at: Identifier | None = None
-
-
-class PlanTableWords(_Section):
-    """The product's own table of plans."""
-
-    table: Identifier = "plans"
-    label: Identifier = "id"
-    credits: Identifier = "monthly_credits"
-
-
-class StoreWords(_Section):
-    """Where the balances are."""
-
-    layout: Literal["counter"]
-    url_env: EnvName
-    schema_: Identifier = Field(default="public", alias="schema")
-    table: Identifier = "app_instances"
-    columns: ColumnWords = ColumnWords()
-    plans: PlanTableWords | None = None
-
-
-class LimitWords(_Section):
-    """Thresholds of the guards that refuse a whole plan."""
-
-    rows_floor: Count = _LIMITS.rows_floor
-    rows_share: Share = _LIMITS.rows_share
-    rows_ceiling: Count = _LIMITS.rows_ceiling
-    credits_allowances: Count = _LIMITS.credits_allowances
-    credits_share: Share = _LIMITS.credits_share
-    unknown_floor: Count = _LIMITS.unknown_floor
-    unknown_share: Share = _LIMITS.unknown_share
-    unanswered_floor: Count = _LIMITS.unanswered_floor
-    unanswered_share: Share = _LIMITS.unanswered_share
-    answers_ratio: Share = _LIMITS.answers_ratio
-
-
-class PolicyWords(_Section):
-    """The rules of this product."""
-
-    renewal: Renewal | None = _POLICY.renewal
-    shortfall: Shortfall = _POLICY.shortfall
-    on_end: OnEnd = _POLICY.on_end
-    end_labels: EndLabels = _POLICY.end_labels
-    on_downgrade: OnDowngrade = _POLICY.on_downgrade
-    trial: Trial = _POLICY.trial
-    settle_time: Duration = _POLICY.settle_time
-    max_gap: Duration = _POLICY.max_gap
-    end_wait: Duration = _POLICY.end_wait
-    aged_after: Duration = _POLICY.aged_after
-    limits: LimitWords = LimitWords()
-
-
-class ScheduleWords(_Section):
+class ScheduleWords(Section):
     """When the reconcile job runs by itself."""
 
     cron: Cron = "0 */6 * * *"
     timezone: TimeZone = "UTC"
 
 
-class AutomationWords(_Section):
+class AutomationWords(Section):
     """Whether scheduled runs may write."""
 
     apply: Flag = False
 
 
-class SystemAttributes(_Section):
+class SystemAttributes(Section):
     """One product: its plans, where billing and balances are, and its rules."""
 
     description: Text = ""
@@ -167,25 +65,32 @@ class SystemAttributes(_Section):
     automation: AutomationWords = AutomationWords()
 
 
+def contradictions(words: SystemAttributes) -> Iterator[tuple[Loc, str]]:
+    """(place, sentence) of every word that does not go with another one of the file."""
+    layout, provider = words.store.layout, words.billing.provider
+    if PROVIDERS[layout] != provider:
+        pairs = " and ".join(f"`{one}` with `{other}`" for one, other in PROVIDERS.items())
+        yield ("billing", "provider"), f"a store of layout `{layout}` does not go with `{provider}`: {pairs} do"
+    for key, sentence in without_effect(words.policy, layout):
+        yield ("policy", key), sentence
+    unread = isinstance(words.store, LedgerWords) and words.store.transactions.reference is None
+    if unread and "reference" in words.policy.model_fields_set:
+        yield (
+            ("policy", "reference"),
+            "`policy.reference` has no effect without `store.transactions.reference`: name that column, or remove this",
+        )
+
+
 def credit_system(name: str, words: SystemAttributes) -> CreditSystem:
-    """The system these attributes describe. Raises ConfigurationError where they contradict each other."""
-    store, billing = words.store, words.billing
-    rules = dict(words.policy)
-    rules["limits"] = Limits(**dict(words.policy.limits))
+    """The system these attributes describe. Raises ConfigurationError where its plans contradict each other."""
     return CreditSystem(
         name=name,
         environment=words.environment,
         description=words.description.strip(),
         catalogue=Catalogue(plans=_plans(words)),
-        policy=Policy(**rules, automation_apply=words.automation.apply),
-        store=CounterStoreConfig(
-            url_env=store.url_env,
-            schema=store.schema_,
-            table=store.table,
-            plans=PlanTable(**dict(store.plans)) if store.plans else None,
-            **dict(store.columns),
-        ),
-        billing=WixConfig(**{key: value for key, value in billing if key != "provider"}),
+        policy=policy_of(words.policy, automation_apply=words.automation.apply),
+        store=store_config(words.store),
+        billing=billing_config(words.billing),
         schedule=ScheduleConfig(**dict(words.schedule)),
     )
 

@@ -1,29 +1,47 @@
-"""The kinds of scalar a `defs.yaml` may hold, each with its range and the sentence for a value outside it."""
+"""The kinds of value a `defs.yaml` may hold, each with its range and the sentence for a value outside it.
+
+Which keys there are is in `system_schema.py` and the modules it puts together.
+"""
 
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from string import Formatter
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from credit_pipeline.adapters.yaml_text import SECRETS
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
+REFERENCE_FIELDS = ("account", "plan", "period_start", "subscription", "invoice")
+"""What a grant's reference may be made of; `period_start` is in seconds since 1970, UTC."""
+_ONCE_A_PERIOD = {"period_start", "invoice"}
+_MOST_PERIODS = 12
+_LONGEST = timedelta(days=366)
+_LOOKBACK = (timedelta(days=31), timedelta(days=400))
+
 _UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
-def _sentence(text: str) -> PydanticCustomError:
+class Section(BaseModel):
+    """One mapping of the file. Unknown keys are errors, and no input is echoed: it might be a secret."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def refused(text: str) -> PydanticCustomError:
+    """The error that says `text` of a value; it gets the value's key, line and carets later."""
     return PydanticCustomError("sentence", "{text}", {"text": text})
 
 
 def _no_secret(text: str) -> str:
     if SECRETS.search(text):
-        raise _sentence(
+        raise refused(
             "this looks like a secret or a template: put only the name of an environment variable in the file"
         )
     return text
@@ -31,44 +49,101 @@ def _no_secret(text: str) -> str:
 
 def _env_name(text: str) -> str:
     if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,99}", text):
-        raise _sentence("this must be the name of an environment variable in capitals, such as ACME_DATABASE_URL")
+        raise refused("this must be the name of an environment variable in capitals, such as ACME_DATABASE_URL")
     return text
 
 
 def _word(text: str) -> str:
     if not NAME.fullmatch(text):
-        raise _sentence("a name is lower-case letters, digits and `_`, starting with a letter, at most 41 long")
+        raise refused("a name is lower-case letters, digits and `_`, starting with a letter, at most 41 long")
     return text
 
 
 def _identifier(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", text):
-        raise _sentence("a table or column name is letters, digits and `_`, at most 63 long, without its schema")
+        raise refused("a table or column name is letters, digits and `_`, at most 63 long, without its schema")
     return text
 
 
-def _duration(value: Any) -> timedelta:
+def _time(value: Any) -> timedelta:
     found = re.fullmatch(r"(\d{1,6}) ?(min|h|d)", value) if isinstance(value, str) else None
     if not found:
-        raise _sentence("a time is a whole number and a unit: `60 min`, `24 h` or `2 d`")
-    span = int(found[1]) * _UNITS[found[2]]
-    if span > timedelta(days=366):
-        raise _sentence("a time is at most `366 d`")
+        raise refused("a time is a whole number and a unit: `60 min`, `24 h` or `2 d`")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _duration(value: Any) -> timedelta:
+    span = _time(value)
+    if span > _LONGEST:
+        raise refused(f"a time is at most `{_LONGEST.days} d`")
     return span
+
+
+def _lookback(value: Any) -> timedelta:
+    span, (least, most) = _time(value), _LOOKBACK
+    if not least <= span <= most:
+        raise refused(f"this time is out of range: it must be from `{least.days} d` to `{most.days} d`")
+    return span
+
+
+def _catch_up(value: Any) -> int:
+    if value == "current":
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_PERIODS:
+        raise refused(
+            "write `current`, for the current period alone, or how many periods before it are granted automatically "
+            f"too, from 1 to {_MOST_PERIODS}"
+        )
+    return value
+
+
+def _reference(text: str) -> str:
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError:
+        raise refused("a brace is not closed or not opened: write fields as `{account}`") from None
+    fields = {name for _, name, _, _ in parts if name is not None}
+    if fields - set(REFERENCE_FIELDS) or any(form or conversion for _, _, form, conversion in parts):
+        raise refused(f"this has a field that is not known: the fields are {_braced(REFERENCE_FIELDS)}")
+    if not fields & _ONCE_A_PERIOD:
+        raise refused(f"this is the same in every period: add {_braced(sorted(_ONCE_A_PERIOD, reverse=True), ' or ')}")
+    return text
+
+
+def _braced(fields: Iterable[str], between: str = ", ") -> str:
+    return between.join(f"`{{{field}}}`" for field in fields)
+
+
+def _subject(path: str) -> str:
+    if not re.fullmatch(r"(?:customer\.)?metadata\.\S.*", path):
+        raise refused("a path that names the user is `metadata.KEY` or `customer.metadata.KEY`: an address is no id")
+    return path
+
+
+def _plan_path(path: str) -> str:
+    if not re.fullmatch(r"(?:metadata|price|item)\.[^\s.].*", path):
+        raise refused("a path that names the plan is `price.metadata.KEY`, `item.metadata.KEY` or `metadata.KEY`")
+    return path
+
+
+def _api_version(text: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?", text):
+        raise refused("a version of the API is a date with its name, such as `2026-10-28.endive`")
+    return text
 
 
 def _https(url: str) -> str:
     parts = urlsplit(url)
     if not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise _sentence("this must be a plain address such as https://www.wixapis.com")
+        raise refused("this must be a plain address such as https://api.example.com")
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"}):
-        raise _sentence("the billing API is only read over https (http is for 127.0.0.1): change the address")
+        raise refused("the billing API is only read over https (http is for 127.0.0.1): change the address")
     return url.rstrip("/")
 
 
 def _cron(text: str) -> str:
     if not re.fullmatch(r"[\d*/,-]+( [\d*/,a-zA-Z-]+){4}", text):
-        raise _sentence("a cron line has five fields: minute, hour, day, month, weekday, such as `0 */6 * * *`")
+        raise refused("a cron line has five fields: minute, hour, day, month, weekday, such as `0 */6 * * *`")
     return text
 
 
@@ -76,7 +151,7 @@ def _timezone(text: str) -> str:
     try:
         return text if text == "UTC" else str(ZoneInfo(text))
     except (KeyError, ValueError, OSError):
-        raise _sentence("no time zone has this name: use one such as `UTC` or `Europe/Berlin`") from None
+        raise refused("no time zone has this name: use one such as `UTC` or `Europe/Berlin`") from None
 
 
 Text = Annotated[str, Field(max_length=4000), AfterValidator(_no_secret)]
@@ -90,6 +165,18 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Address = Annotated[Text, AfterValidator(_https)]
 Cron = Annotated[Text, AfterValidator(_cron)]
 TimeZone = Annotated[Text, AfterValidator(_timezone)]
+
+
+Lookback = Annotated[timedelta, BeforeValidator(_lookback), WithJsonSchema({"type": "string", "examples": ["62 d"]})]
+CatchUp = Annotated[
+    int,
+    BeforeValidator(_catch_up),
+    WithJsonSchema({"anyOf": [{"const": "current"}, {"type": "integer", "minimum": 1, "maximum": _MOST_PERIODS}]}),
+]
+Reference = Annotated[str, Field(max_length=200), AfterValidator(_no_secret), AfterValidator(_reference)]
+SubjectPath = Annotated[Text, AfterValidator(_subject)]
+PlanPath = Annotated[Text, AfterValidator(_plan_path)]
+ApiVersion = Annotated[Text, AfterValidator(_api_version)]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ line and carets under the offending key or value. The keys themselves are descri
 import difflib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +15,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 import credit_pipeline
-from credit_pipeline.adapters.system_schema import COMPONENT_TYPES, SystemAttributes, credit_system
+from credit_pipeline.adapters.system_schema import (
+    COMPONENT_TYPES,
+    SystemAttributes,
+    contradictions,
+    credit_system,
+)
 from credit_pipeline.adapters.system_values import NAME, listed
 from credit_pipeline.adapters.yaml_text import Loc, YamlText, read_yaml, scalars
 from credit_pipeline.domain.errors import ConfigurationError
@@ -55,9 +60,13 @@ def load_file(path: Path, also: Collection[str] = ()) -> CreditSystem:
     source = read_yaml(path)
     attributes = _attributes(source, also)
     try:
-        return credit_system(name, SystemAttributes.model_validate(attributes))
+        words = SystemAttributes.model_validate(attributes)
+        for place, sentence in contradictions(words):
+            raise source.error(("attributes", *place), sentence, on_key=place[0] == "policy")
     except ValidationError as error:
         raise _first(error, source) from None
+    try:
+        return credit_system(name, words)
     except ConfigurationError as error:
         loc = _place_of(str(error), attributes)
         raise source.error(loc, str(error), on_key=len(loc) == len(PLANS)) from None
@@ -115,33 +124,51 @@ def _attributes(source: YamlText, also: Collection[str]) -> dict[str, Any]:
 
 def _first(error: ValidationError, source: YamlText) -> ConfigurationError:
     # A misspelt key also makes the right one missing; the misspelling is what the reader must see.
-    def order(found: ErrorDetails) -> tuple[bool, int, int]:
-        place = source.values.get(("attributes", *found["loc"])) or source.keys.get(("attributes", *found["loc"]))
-        return (found["type"] != "extra_forbidden", place.line if place else 10**6, place.start if place else 0)
+    def order(found: tuple[Loc, ErrorDetails]) -> tuple[bool, int, int]:
+        loc = ("attributes", *found[0])
+        place = source.values.get(loc) or source.keys.get(loc)
+        return (found[1]["type"] != "extra_forbidden", place.line if place else 10**6, place.start if place else 0)
 
-    found = min(error.errors(include_url=False, include_input=False), key=order)
-    loc: Loc = ("attributes", *found["loc"])
-    on_key = found["type"] in {"extra_forbidden", "missing"} or loc[-1] == "[key]"
+    every = [(_place(one), one) for one in error.errors(include_url=False, include_input=False)]
+    # A list with one wrong value is called too short as well.
+    deepest = [
+        (place, one) for place, one in every if not any(place == other[: len(place)] != other for other, _ in every)
+    ]
+    place, found = min(deepest, key=order)
+    loc: Loc = ("attributes", *place)
+    on_key = found["type"] == "extra_forbidden" or loc[-1] == "[key]"
     if loc[-1] == "[key]":
         loc = loc[:-1]
-    if found["type"] == "missing":
-        return source.error(loc[:-1], f"{_sentence(found)}: add it", on_key=True)
-    return source.error(loc, _sentence(found), on_key=on_key)
+    if found["type"] in _MISSING:
+        return source.error(loc[:-1], f"{_sentence(place, found)}: add it", on_key=True)
+    return source.error(loc, _sentence(place, found), on_key=on_key)
 
 
-def _sentence(found: ErrorDetails) -> str:
-    loc, kind, facts = found["loc"], found["type"], found.get("ctx", {})
+_MISSING = frozenset({"missing", "union_tag_not_found"})
+
+
+def _place(found: ErrorDetails) -> Loc:
+    """The error's place in the file: a key that decides which others there are (`layout`) is named by pydantic as one
+    more step, or not at all where it is itself at fault."""
+    loc, _ = _walk(found["loc"])
+    if found["type"].startswith("union_tag"):
+        return (*loc, str(found["ctx"]["discriminator"]).strip("'"))
+    return loc
+
+
+def _sentence(loc: Loc, found: ErrorDetails) -> str:
+    kind, facts = found["type"], found.get("ctx", {})
     where, key = _dotted(loc), str(loc[-1])
     match kind:
         case "extra_forbidden":
-            known = _keys_at(loc[:-1])
+            known = _keys_at(found["loc"][:-1])
             return f"`{key}` is not a key of {_section(loc[:-1])}{_near(key, known) or f': it has {listed(known)}'}"
-        case "missing":
+        case "missing" | "union_tag_not_found":
             return f"{_section(loc[:-1])} has no `{key}`"
         case "sentence":
             return f"{where}: {facts['text']}"
-        case "enum" | "literal_error":
-            words = re.findall(r"'([^']*)'", str(facts["expected"]))
+        case "enum" | "literal_error" | "union_tag_invalid":
+            words = re.findall(r"'([^']*)'", str(facts.get("expected", facts.get("expected_tags"))))
             return f"{where} is none of the words it may be: write {' or '.join(f'`{word}`' for word in words)}"
         case "greater_than_equal" | "less_than_equal":
             bound = f"at least {facts['ge']}" if "ge" in facts else f"at most {facts['le']}"
@@ -174,16 +201,36 @@ def _section(loc: Loc) -> str:
 
 
 def _keys_at(loc: Loc) -> list[str]:
-    """The keys the schema knows at `loc`."""
-    model: type[BaseModel] = SystemAttributes
-    for part in loc:
-        if isinstance(part, str):
-            fields = {field.alias or name: field for name, field in model.model_fields.items()}
-            model = next(_models_in(fields[part].annotation), model)
+    """The keys the schema knows where pydantic says `loc`."""
+    _, model = _walk(loc)
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _models_in(annotation: Any) -> Any:
+def _walk(loc: Loc) -> tuple[Loc, type[BaseModel]]:
+    """Pydantic's place without the tags of its unions, and the section of the schema that it leads to."""
+    kept: list[str | int] = []
+    model: type[BaseModel] = SystemAttributes
+    tagged: dict[Any, type[BaseModel]] = {}
+    for part in loc:
+        if part in tagged:
+            model, tagged = tagged[part], {}
+            continue
+        kept.append(part)
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if isinstance(part, str) and part in fields:
+            inner = list(_models_in(fields[part].annotation))
+            model, tagged = next(iter(inner), model), _tags(inner, fields[part].discriminator)
+    return tuple(kept), model
+
+
+def _tags(models: list[type[BaseModel]], discriminator: Any) -> dict[Any, type[BaseModel]]:
+    """The word that chooses each of a union's models."""
+    if not isinstance(discriminator, str):
+        return {}
+    return {tag: model for model in models for tag in get_args(model.model_fields[discriminator].annotation)}
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):

@@ -37,6 +37,7 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 _SCHEMA = "SELECT nspname::text AS name FROM pg_catalog.pg_namespace WHERE nspname = $1"
+_TIMES = frozenset({"timestamptz", "timestamp", "date"})
 _NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
 
 
@@ -95,6 +96,16 @@ class TableColumns:
         if column.type not in _NUMBERS and column.type != "domain":
             raise ConfigurationError(
                 f"{self.system}: column `{name}` of table `{self.name}` is of type {column.type}, not a number: "
+                f"correct `{key}` in defs.yaml"
+            )
+        return column
+
+    def time(self, key: str, name: str) -> Column:
+        """The column that the YAML names at `key`, which holds an instant."""
+        column = self.column(key, name)
+        if column.type not in _TIMES:
+            raise ConfigurationError(
+                f"{self.system}: column `{name}` of table `{self.name}` is of type {column.type}, not a time: "
                 f"correct `{key}` in defs.yaml"
             )
         return column

@@ -1,95 +1,58 @@
-"""The generated write functions of one system: their names, their text, and the hash of what they were generated for.
+"""The generated write functions of one system: their text, and the hash of what they were generated for.
 
-Rendering only; `install.py` runs the text, `plan_store.py` calls the functions.
+Rendering only; `install.py` runs the text, `plan_store.py` calls the functions. What a ledger's functions are filled in
+with is in `ledger_words.py`.
 """
 
 import hashlib
-import json
-import re
+from collections.abc import Mapping
 from importlib.resources import files
 
 from psycopg import sql
 
-from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.system import CounterStoreConfig, CreditSystem
+from credit_pipeline.adapters.ledger_words import ledger_words, touch
+from credit_pipeline.adapters.product_names import check_names
+from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_LONGEST_SYSTEM = 63 - len("config_hash_")
 _SQL = files("credit_pipeline.adapters") / "sql"
+_FUNCTIONS = ("lock", "held", "check", "touched", "write")
 
 
 def config_hash(system: CreditSystem) -> str:
-    """What the functions depend on: the store's names and the functions' own text, so that other code is noticed."""
-    store = system.store
-    names = [store.schema, store.table, store.account, store.label, store.total, store.used, store.updated_at]
-    text = json.dumps([names, _text("apply_batch.sql"), _text("write_counter.sql")])
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Of the functions' whole text: whatever name, word or line of code is another one, it is noticed."""
+    return hashlib.sha256(_text(system, "").encode()).hexdigest()
 
 
 def render(system: CreditSystem) -> str:
     """The SQL of all write functions of this system. Raises ConfigurationError for a name that may not be one."""
     check_names(system)
-    return _text("apply_batch.sql") + "\n" + _counter(system)
+    return _text(system, config_hash(system))
 
 
-def check_names(system: CreditSystem) -> None:
-    """Refuses names that are no plain identifiers, before any of them reaches a statement."""
-    if not NAME.fullmatch(system.name) or len(system.name) > _LONGEST_SYSTEM:
-        raise ConfigurationError(
-            f"{system.name}: a system's folder is named by letters, digits and `_`, at most {_LONGEST_SYSTEM}: "
-            "rename it"
-        )
-    for key, name in yaml_names(system.store).items():
-        if not NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"{system.name}: `{name}` cannot be the name of a table or column "
-                f"(letters, digits and `_`, at most 63): correct `{key}` in defs.yaml"
-            )
-
-
-def yaml_names(store: CounterStoreConfig) -> dict[str, str]:
-    """YAML key → the name it gives, for every name of the product that we use."""
-    names = {"store.schema": store.schema, "store.table": store.table, **column_names(store)}
-    if store.plans is not None:
-        names["store.plans.table"] = store.plans.table
-        names["store.plans.label"] = store.plans.label
-        names["store.plans.credits"] = store.plans.credits
-    return names
-
-
-def column_names(store: CounterStoreConfig) -> dict[str, str]:
-    """YAML key → column, of the balance table."""
-    names = {
-        "store.columns.account": store.account,
-        "store.columns.label": store.label,
-        "store.columns.total": store.total,
-        "store.columns.used": store.used,
-    }
-    if store.updated_at is not None:
-        names["store.columns.updated_at"] = store.updated_at
-    return names
-
-
-def _counter(system: CreditSystem) -> str:
+def _text(system: CreditSystem, hashed: str) -> str:
     store = system.store
-    touch: sql.Composable = sql.SQL("")
-    if store.updated_at is not None:
-        touch = sql.SQL(", {} = now()").format(sql.Identifier(store.updated_at))
-    composed = sql.SQL(_text("write_counter.sql")).format(
-        config_hash=sql.Literal(config_hash(system)),
-        hash_function=sql.Identifier(f"config_hash_{system.name}"),
-        lock_function=sql.Identifier(f"lock_{system.name}"),
-        write_function=sql.Identifier(f"write_{system.name}"),
-        schema=sql.Identifier(store.schema),
-        table=sql.Identifier(store.schema, store.table),
-        account=sql.Identifier(store.account),
-        label=sql.Identifier(store.label),
-        total=sql.Identifier(store.total),
-        used=sql.Identifier(store.used),
-        touch=touch,
+    file, words = (
+        ("write_ledger.sql", ledger_words(store))
+        if isinstance(store, LedgerStoreConfig)
+        else ("write_counter.sql", _counter_words(store))
     )
-    return composed.as_string(None)
+    functions = {f"{word}_function": sql.Identifier(f"{word}_{system.name}") for word in _FUNCTIONS}
+    composed = sql.SQL((_SQL / file).read_text(encoding="utf-8")).format(
+        hash_function=sql.Identifier(f"config_hash_{system.name}"),
+        config_hash=sql.Literal(hashed),
+        **functions,
+        **words,
+    )
+    return (_SQL / "apply_batch.sql").read_text(encoding="utf-8") + "\n" + composed.as_string(None)
 
 
-def _text(name: str) -> str:
-    return (_SQL / name).read_text(encoding="utf-8")
+def _counter_words(store: CounterStoreConfig) -> Mapping[str, sql.Composable]:
+    return {
+        "schema": sql.Identifier(store.schema),
+        "table": sql.Identifier(store.schema, store.table),
+        "account": sql.Identifier(store.account),
+        "label": sql.Identifier(store.label),
+        "total": sql.Identifier(store.total),
+        "used": sql.Identifier(store.used),
+        "touch": touch(store.updated_at),
+    }

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def account(session: Session, system: str, account: str) -> int:
     """Explain why an account has its credits.
 
-    Eight checks, then the timeline. A check that this layout cannot answer is null, never ok. Writes nothing.
+    Eight checks, then the timeline. A check that this layout cannot answer is null, never ok. Writes nothing. A
+    ledger's users are found by their e-mail address, their own id, or their customer's at billing, as well.
     """
     from datetime import UTC, datetime
 
     from credit_pipeline.cli.named_accounts import refuse_email
-    from credit_pipeline.domain.ids import AccountId
     from credit_pipeline.services.explain import explain
 
     found = session.system(system)
     refuse_email(found, [account])
     with session.gateways(found) as gateways, session.waiting("asking store, billing and memory"):
-        told = explain(found, gateways, AccountId(account), now=datetime.now(UTC))
+        told = explain(found, gateways, account, now=datetime.now(UTC))
 
     def text() -> list[RenderableType]:
         from credit_pipeline.cli.render_account import render_account

@@ -55,14 +55,14 @@ def sandbox_for(session: Session, system: CreditSystem) -> Iterator[None]:
 
 
 def may_use_sandbox(session: Session, system: CreditSystem) -> bool:
-    """Whether the sandbox is this system's and the person named no other sources, not even one of them."""
+    """Whether the sandbox holds this system and the person named no other sources, not even one of them."""
     if any(os.environ.get(name) for name in system.env_names) or not (session.home / "sandbox").is_dir():
         return False
     from credit_pipeline.sandbox import lifecycle
 
-    mine = lifecycle.sandbox_system()
-    same = (system.name, system.env_names) == (mine.name, mine.env_names)
-    return same and lifecycle.Sandbox.read(session.home) is not None
+    if system.name not in lifecycle.planted(session.home):
+        return False
+    return system.env_names == lifecycle.sandbox_system(system.name).env_names
 
 
 def keep_running(home: Path) -> None:

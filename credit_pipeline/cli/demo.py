@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 @population_options
 @click.pass_obj
 def demo(session: Session, accounts: int, seed: int) -> int:
-    """Plant broken balances, find them, repair them.
+    """Plant broken balances in two products, find them, repair them.
 
-    The real jobs on real servers: a dry run, a live run that is quarantined, its approval, the apply, and a second live
-    run with nothing left to do. The servers stop at the end; the data and the run history stay for `ui`.
+    The real jobs on real servers, product by product: a dry run, a live run that is quarantined, its approval, the
+    apply, and a second live run with nothing left to do. The servers stop at the end; the data and the run history stay
+    for `ui`.
     """
     from credit_pipeline.sandbox.demo import run_demo
+    from credit_pipeline.sandbox.worlds import PRODUCTS
 
-    session.follow("wix_app")
+    for name in PRODUCTS:
+        session.follow(name)
     with session.progress("planting") as progress:
         result = run_demo(session.home, accounts=accounts, seed=seed, say=session.say, progress=progress)
     session.show(result, lambda: _text(result))

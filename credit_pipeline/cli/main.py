@@ -30,7 +30,13 @@ COMMANDS = {
     "approve": "credit_pipeline.cli.decisions",
     "reject": "credit_pipeline.cli.decisions",
     "apply": "credit_pipeline.cli.apply",
+    "mismatches": "credit_pipeline.cli.mismatches",
+    "exempt": "credit_pipeline.cli.exempt",
+    "stop": "credit_pipeline.cli.stop",
+    "resume": "credit_pipeline.cli.stop",
     "account": "credit_pipeline.cli.account",
+    "health": "credit_pipeline.cli.health",
+    "audit": "credit_pipeline.cli.audit",
     "ui": "credit_pipeline.cli.ui",
 }
 """Command → the module that holds it, in the order of the help."""

@@ -9,19 +9,26 @@ from credit_pipeline.domain.errors import StoreError
 
 if TYPE_CHECKING:
     from credit_pipeline.domain.ids import AccountId
-    from credit_pipeline.services.ports import Gateways
+    from credit_pipeline.services.ports import Gateways, Store
     from credit_pipeline.services.system import CreditSystem
 
 
 def named_accounts(system: CreditSystem, gateways: Gateways, ids: Sequence[str]) -> list[AccountId] | None:
     """The ids, each once, or None where none was named. Raises StoreError naming the first that is not in the store."""
-    from credit_pipeline.domain.ids import AccountId
+    return accounts_in(system, gateways.store, ids) if ids else None
 
-    if not ids:
-        return None
+
+def accounts_in(system: CreditSystem, store: Store, ids: Sequence[str]) -> list[AccountId]:
+    """The same where only the store is open."""
+    from credit_pipeline.domain.ids import AccountId
+    from credit_pipeline.services.one_subject import accounts_named
+    from credit_pipeline.services.ports import IdentityStore
+
     refuse_email(system, ids)
     wanted = [AccountId(account) for account in dict.fromkeys(ids)]
-    present = set(gateways.store.read(wanted)["account_id"].to_pylist())
+    if isinstance(store, IdentityStore):
+        wanted = [account for asked in wanted for account in accounts_named(system, store, asked)]
+    present = set(store.read(wanted)["account_id"].to_pylist())
     absent = [account for account in wanted if account not in present]
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
@@ -33,8 +40,8 @@ def named_accounts(system: CreditSystem, gateways: Gateways, ids: Sequence[str])
 
 
 def refuse_email(system: CreditSystem, ids: Sequence[str]) -> None:
-    """An address is not repeated in a message, and this layout could not find it."""
-    if any("@" in account for account in ids):
+    """An address is not repeated in a message, and a store without users could not find it."""
+    if not system.ledger and any("@" in account for account in ids):
         raise StoreError(
             f"{system.name}: accounts cannot be found by e-mail, the store has no such column: give the id of "
             f"`{system.store.table}.{system.store.account}`"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from credit_pipeline.cli.render_cells import grid, moment, plain
-from credit_pipeline.services.explain import Explanation
+from credit_pipeline.services.explain_words import Explanation
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +25,7 @@ def render_account(told: Explanation) -> list[RenderableType]:
         story.add_row(moment(entry.at), entry.kind, plain(entry.text))
     counts = f"{told.passed} ok, {told.failed} failing, {len(told.checks) - told.passed - told.failed} open"
     return [
-        Text(f"{told.system} {plain(told.account_id)}", style="bold"),
+        Text(f"{told.system} {plain(told.account_id or 'no store account')}", style="bold"),
         Text(plain(told.summary)),
         "",
         checks,

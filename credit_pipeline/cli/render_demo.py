@@ -26,7 +26,10 @@ def render_demo(result: Mapping[str, Any]) -> list[RenderableType]:
     return [
         *parts,
         unbroken("next: credit-pipeline ui opens the lineage, the checks and the audit trail of these runs"),
-        unbroken("      credit-pipeline check wix_app shows what is left for a person"),
+        *(
+            unbroken(f"      credit-pipeline check {name} shows what is left for a person")
+            for name in result["systems"]
+        ),
     ]
 
 

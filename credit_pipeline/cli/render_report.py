@@ -27,7 +27,7 @@ def render_report(report: Report, *, everything: bool = False) -> list[Renderabl
     parts: list[RenderableType] = [Text(summary(report), style="bold"), Text(source_line(report))]
     if report.mismatches:
         parts += ["", _classes(report), "", *_mismatches(report, len(report.mismatches) if everything else SHOWN)]
-    parts += ["", Text(identities_line(report))]
+    parts += ["", _layers(report.identities) if "users" in report.identities else Text(identities_line(report))]
     parts += [unbroken(f"note: {plain(notice)}") for notice in report.notices]
     parts += [Text(f"not complete: {plain(problem)}") for problem in report.source.problems]
     following = next_step(report)
@@ -75,6 +75,21 @@ def identities_line(report: Report) -> str:
     return f"ids: {', '.join([*layers, f'{unmapped:,} unmapped', f'{conflicts:,} in conflict'])}{only}"
 
 
+def _layers(identities: Mapping[str, Any]) -> RenderableType:
+    """Coverage by layer, then what is not in order, over all users."""
+    users = identities["users"]
+    table = grid("identities", "users", "share", numbers=("users", "share"), whole=("identities",))
+    names = {"mapping": "mapping table", "metadata": "metadata only", "same_id": "same id only, a guess", "none": "no layer"}
+    rows = [(f"  {names[layer]}", count) for layer, count in identities["by_layer"].items()]
+    wrong = ("unmapped", "conflicts", "shared", "metadata_missing", "link_missing")
+    rows += [(name.replace("_", " "), identities[name]) for name in wrong]
+    for name, count in rows:
+        table.add_row(name, number(count), f"{count / users:.1%}" if users else "")
+    for name in ("orphan_accounts", "orphan_customers"):
+        table.add_row(name.replace("_", " "), number(identities[name]), "")
+    return table
+
+
 def next_step(report: Report) -> str | None:
     """What to type next."""
     if report.refusals or not report.actionable:
@@ -83,7 +98,7 @@ def next_step(report: Report) -> str | None:
         return f"next: credit-pipeline init {report.system}, then credit-pipeline fix {report.system}"
     if any(m.lane in {"auto", "approve"} for m in report.mismatches):
         return f"next: credit-pipeline fix {report.system}"
-    first = next(m.account_id for m in report.mismatches if m.lane == "review")
+    first = next(m.account_id or m.billing_id for m in report.mismatches if m.lane == "review")
     return f"next: credit-pipeline account {report.system} {plain(first)}"
 
 

@@ -1,4 +1,4 @@
-"""`sandbox up`, `down`, `truth`: a product with broken balances and its billing provider, left running."""
+"""`sandbox up`, `down`, `truth`: two products with broken balances and their billing providers, left running."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from credit_pipeline.cli.session import Session
 
 @click.group(params=[option() for option in SHARED])
 def sandbox() -> None:
-    """A broken product to try things on."""
+    """Two broken products to try things on."""
 
 
 def population_options(command: Any) -> Any:
     """`--accounts` and `--seed`."""
     accounts = click.option(
-        "--accounts", type=click.IntRange(min=1), default=2000, show_default=True, help="Size of the population."
+        "--accounts", type=click.IntRange(min=1), default=2000, show_default=True, help="Size of each population."
     )
     seed = click.option(
         "--seed", type=int, default=1, show_default=True, help="The same seed plants the same accounts."
@@ -65,13 +65,13 @@ def down(session: Session) -> int:
 @sandbox.command(cls=Command)
 @click.pass_obj
 def truth(session: Session) -> int:
-    """Print what was planted, as JSON.
+    """Print what was planted, as JSON: a truth per system.
 
     The right answer for every broken account, and which healthy ones look broken.
     """
     from credit_pipeline.sandbox import lifecycle
 
-    planted = lifecycle.truth(session.home)
+    planted = {"systems": {name: lifecycle.truth(session.home, name) for name in lifecycle.planted(session.home)}}
     if session.format == "json":
         session.show(planted, list)
     else:

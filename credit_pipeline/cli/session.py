@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
     from rich.console import Console, RenderableType
 
-    from credit_pipeline.services.ports import Gateways, Progress
+    from credit_pipeline.services.ports import Gateways, Lifecycle, Progress
     from credit_pipeline.services.system import CreditSystem
 
 HOME_ENV = "CREDIT_PIPELINE_HOME"
@@ -125,6 +125,15 @@ class Session:
         except CreditPipelineError as error:
             DecisionLog(system.name).failed(str(error))
             raise
+
+    @contextlib.contextmanager
+    def lifecycle(self, system: CreditSystem) -> Iterator[Lifecycle]:
+        """What people decide about the system's findings; billing's keys need not be set."""
+        from credit_pipeline.adapters.database_only import open_lifecycle
+        from credit_pipeline.cli.borrowed import sandbox_for
+
+        with sandbox_for(self, system), open_lifecycle(system, os.environ) as opened:
+            yield opened
 
     @contextlib.contextmanager
     def instance(self) -> Iterator[DagsterInstance]:

@@ -59,8 +59,11 @@ def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
         "description": system.description,
         "environment": system.environment,
         "sources": {
-            "store": {"table": f"{system.store.schema}.{system.store.table}", "layout": "counter"},
-            "billing": {"provider": "wix", "base_url_from": system.billing.base_url_env},
+            "store": {
+                "table": f"{system.store.schema}.{system.store.table}",
+                "layout": "ledger" if system.ledger else "counter",
+            },
+            "billing": {"provider": system.billing.provider, "base_url_from": system.billing.base_url_env},
             "variables": variables,
         },
         "plans": {plan.name: plan.credits for plan in system.catalogue.plans},
@@ -91,7 +94,7 @@ def _word(value: Any) -> Any:
 
 def _state(session: Session, system: CreditSystem, variables: Mapping[str, bool]) -> dict[str, Any]:
     """Installed or not, and since when complete; null where nobody could be asked."""
-    unknown = {"installed": None, "last_complete_collection": None, "ready": False}
+    unknown = {"installed": None, "last_complete_collection": None, "ready": False, "stopped": None}
     missing = [name for name, is_set in variables.items() if not is_set]
     sandbox = session.sandbox_answers(system)
     if missing and not sandbox:
@@ -103,15 +106,21 @@ def _state(session: Session, system: CreditSystem, variables: Mapping[str, bool]
                 return unknown | {"installed": False, "readiness": readiness}
             last = gateways.memory.last_collection()
             as_of = last.as_of.isoformat() if last else None
+            with session.lifecycle(system) as lifecycle:
+                stopped = lifecycle.stopped()
     except CreditPipelineError as error:
         return unknown | {"readiness": str(error)}
-    report_only = system.policy.renewal is None
+    report_only = not system.ledger and system.policy.renewal is None
     readiness = "report-only: policy.renewal is not declared" if report_only else "ready"
+    if stopped:
+        by = f" by {stopped.by}" if stopped.by else ""
+        readiness = f"stopped{by} since {stopped.since:%Y-%m-%d %H:%M} UTC: {stopped.reason or 'no reason given'}"
     if sandbox:
         readiness += ", on the sandbox of this working folder"
     return {
         "installed": True,
         "last_complete_collection": as_of,
-        "ready": not report_only,
+        "ready": not report_only and stopped is None,
+        "stopped": stopped is not None,
         "readiness": readiness,
     }

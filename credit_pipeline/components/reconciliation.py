@@ -37,8 +37,9 @@ class CreditReconciliation(dg.Component):
     """Keeps the credit balances in one product's Postgres true to what its billing provider says was bought.
 
     The folder's name is the system's name. The file names plans, billing, store and policy; secrets stay in the
-    environment, of which only variable names are written down. Yields the assets from `balances` and `subscriptions`
-    to `audit_trail`, their checks, the jobs `<system>_reconcile` and `<system>_apply`, and a six-hourly schedule that
+    environment, of which only variable names are written down. `store.layout` is `counter` (a row an account) or
+    `ledger` (every movement, and users of another id). Yields the assets from `balances` and `subscriptions` to
+    `audit_trail`, their checks, the jobs `<system>_reconcile` and `<system>_apply`, and a six-hourly schedule that
     writes nothing unless `automation.apply` is true.
     """
 

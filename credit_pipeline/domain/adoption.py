@@ -4,6 +4,7 @@ from credit_pipeline.domain import events
 from credit_pipeline.domain.account import Account, Mark
 from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.history import observed, since_plan_change
+from credit_pipeline.domain.matching import Matching
 from credit_pipeline.domain.policy import Trial
 from credit_pipeline.domain.rules import Rules
 
@@ -30,3 +31,16 @@ def mark_of(account: Account, rules: Rules) -> Mark | None:
     looks = [s.as_of for s in since if s in seen] or [rules.now]
     began = period.start if before is None else max(period.start, looks[0])
     return Mark.ADOPTED if rules.now - began >= rules.policy.settle_time else None
+
+
+def ledger_mark(account: Account, matching: Matching, rules: Rules) -> Mark | None:
+    """Adoption by evidence: the current grant stands in the ledger, and is not one of ours (semantics §5)."""
+    present = matching.current
+    if present is None or present.entry is None or account.memory is None:
+        return None
+    key = present.entitlement.key
+    if any((grant.plan, grant.period_start) == key for grant in account.memory.grants):
+        return None
+    seen = observed(account.memory)
+    held = next((s.mark for s in reversed(seen) if s.mark and (s.billed_plan, s.billed_period_start) == key), None)
+    return held or (Mark.ASSUMED if rules.first_run and not seen else Mark.ADOPTED)

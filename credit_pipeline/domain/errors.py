@@ -5,7 +5,8 @@
     ├── SourceError           the billing API could not be read
     ├── StoreError            the product's database could not be read or written
     │   └── NotInstalled      `credit-pipeline init SYSTEM` has not been run
-    └── PlanError             a saved plan cannot be shown, approved or applied as asked
+    ├── PlanError             a saved plan cannot be shown, approved or applied as asked
+    └── DecisionError         a person's decision names nothing that is there, or lacks a name or a reason
 
 Every message is one sentence: subject, what is wrong, what to do. No secret, e-mail or DSN appears in any of them.
 """
@@ -33,3 +34,7 @@ class NotInstalled(StoreError):
 
 class PlanError(CreditPipelineError):
     """A saved plan does not exist or is not in a state that allows what was asked."""
+
+
+class DecisionError(CreditPipelineError):
+    """A decision about findings, exemptions or the kill switch cannot be taken as it was given."""

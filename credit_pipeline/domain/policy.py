@@ -104,6 +104,6 @@ class Policy:
     """Ledger: how far back transactions and invoices are matched with each other."""
     reference: str = "{account}/{plan}/{period_start}"
     """Ledger: what a grant's transaction carries; the product's own handler writes the same."""
-    statuses: Mapping[str, BillingStatus] = STATUSES
+    statuses: Mapping[str, BillingStatus] = field(default_factory=lambda: STATUSES)
     limits: Limits = field(default_factory=Limits)
     automation_apply: bool = False

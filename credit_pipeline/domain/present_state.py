@@ -22,16 +22,13 @@ from credit_pipeline.domain.rules import Rules
 def unknown_of(account: Account) -> Finding | None:
     """Why the account cannot be judged, if it cannot: unknown is neither zero, nor free, nor in sync."""
     billing, balance = account.billing, account.balance
-    if billing.lookup is Lookup.ERROR:
-        return finding(account, Code.SOURCE_LOOKUP_ERROR, evidence={"detail": billing.detail})
-    if billing.lookup is Lookup.GONE:
-        return finding(account, Code.SOURCE_GONE, evidence={"detail": billing.detail})
-    if billing.lookup is Lookup.MISSING:
-        return finding(account, Code.SUBSCRIPTION_MISSING_AT_SOURCE, evidence={"detail": billing.detail})
+    silent = unanswered(account)
+    if silent is not None:
+        return silent
     if isinstance(billing.resolution, Unmapped):
-        return _unmapped(account, "billing", billing.resolution)
+        return unmapped(account, "billing", billing.resolution)
     if balance.label is not None and isinstance(balance.resolution, Unmapped):
-        return _unmapped(account, "store", balance.resolution)
+        return unmapped(account, "store", balance.resolution)
     if balance.total is None or balance.used is None:
         return finding(account, Code.BALANCE_MISSING)
     if balance.total < 0 or balance.used < 0:
@@ -39,8 +36,21 @@ def unknown_of(account: Account) -> Finding | None:
     return None
 
 
-def _unmapped(account: Account, where: str, unmapped: Unmapped) -> Finding:
-    evidence = {"where": where, "raw": unmapped.raw, "reason": unmapped.reason}
+def unanswered(account: Account) -> Finding | None:
+    """Why billing's answer says nothing about a plan, if it does not."""
+    billing = account.billing
+    if billing.lookup is Lookup.ERROR:
+        return finding(account, Code.SOURCE_LOOKUP_ERROR, evidence={"detail": billing.detail})
+    if billing.lookup is Lookup.GONE:
+        return finding(account, Code.SOURCE_GONE, evidence={"detail": billing.detail})
+    if billing.lookup is Lookup.MISSING:
+        return finding(account, Code.SUBSCRIPTION_MISSING_AT_SOURCE, evidence={"detail": billing.detail})
+    return None
+
+
+def unmapped(account: Account, where: str, word: Unmapped) -> Finding:
+    """A word for a plan, billing's or the store's, that no plan has."""
+    evidence = {"where": where, "raw": word.raw, "reason": word.reason}
     return finding(account, Code.PLAN_UNMAPPED, where, evidence=evidence)
 
 
@@ -156,16 +166,10 @@ def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) ->
 
 def _ended_or_free(account: Account, rules: Rules) -> list[Finding]:
     """Billing says free: a paid label is an ended subscription, a low total a free shortfall (a person's case)."""
-    balance, policy, free = account.balance, rules.policy, rules.catalogue.free
+    balance, free = account.balance, rules.catalogue.free
     assert balance.total is not None
     if balance.plan is not None and not balance.plan.free:
-        since = _ended_since(account, rules)
-        waited = since is not None and rules.now - since >= policy.end_wait
-        lane = Lane.NONE
-        if waited:
-            lane = Lane.AUTO if policy.end_labels is EndLabels.AUTO else Lane.APPROVE
-        evidence = {"since": since, "confirmed": "2 of 2" if waited else "1 of 2"}
-        return [finding(account, Code.SUBSCRIPTION_ENDED, lane=lane, evidence=evidence)]
+        return [ended_subscription(account, rules)]
     if balance.plan is None:
         return [finding(account, Code.PLAN_MISMATCH, evidence={"to_plan": free.name})]
     if balance.total < free.credits:
@@ -181,6 +185,17 @@ def _ended_or_free(account: Account, rules: Rules) -> list[Finding]:
             )
         ]
     return []
+
+
+def ended_subscription(account: Account, rules: Rules) -> Finding:
+    """A paid label that billing calls ended or free: a person's once two complete runs, `end_wait` apart, agree."""
+    policy, since = rules.policy, _ended_since(account, rules)
+    waited = since is not None and rules.now - since >= policy.end_wait
+    lane = Lane.NONE
+    if waited:
+        lane = Lane.AUTO if policy.end_labels is EndLabels.AUTO else Lane.APPROVE
+    evidence = {"since": since, "confirmed": "2 of 2" if waited else "1 of 2"}
+    return finding(account, Code.SUBSCRIPTION_ENDED, lane=lane, evidence=evidence)
 
 
 def _ended_since(account: Account, rules: Rules) -> datetime | None:

@@ -30,6 +30,8 @@ class Proof(StrEnum):
 
     FLOOR = "floor"
     HISTORY = "history"
+    LEDGER = "ledger"
+    """The period was paid, and no transaction can be its grant."""
     NONE = "none"
 
 

@@ -6,8 +6,11 @@ from typing import Any
 import dagster as dg
 
 from credit_pipeline.orchestration.assets import sources_and_report
+from credit_pipeline.orchestration.audit_checks import audit_chain_verifies_of
 from credit_pipeline.orchestration.checks import checks_of
 from credit_pipeline.orchestration.correction_ops import applied_corrections
+from credit_pipeline.orchestration.health_assets import health_report_of
+from credit_pipeline.orchestration.identity_assets import identity_assets
 from credit_pipeline.orchestration.io_manager import CreditRecords
 from credit_pipeline.orchestration.jobs import jobs_of
 from credit_pipeline.orchestration.plan_assets import audit_trail_of, correction_plan_of
@@ -31,11 +34,13 @@ def reconciliation_defs(
     return dg.Definitions(
         assets=[
             *sources_and_report(system, at.progress),
+            *identity_assets(system),
+            health_report_of(system),
             correction_plan_of(system),
             applied_corrections(system, attended=at.attended),
             audit_trail_of(system),
         ],
-        asset_checks=checks_of(system),
+        asset_checks=[*checks_of(system), audit_chain_verifies_of(system)],
         jobs=jobs,
         schedules=[schedule],
         resources=resources,

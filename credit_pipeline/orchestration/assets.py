@@ -1,6 +1,7 @@
-"""What is known of a system: the two snapshots and the mismatch report. Each asks one service and returns a value.
+"""What is known of a system: the snapshots and the mismatch report. Each asks one service and returns a value.
 
-What is done about it stands in `plan_assets.py` and `correction_ops.py`, what the UI shows of a value in `metadata.py`.
+Who is who stands in `identity_assets.py`, what is done about a report in `plan_assets.py` and `correction_ops.py`, what
+the UI shows of a value in `metadata.py`.
 """
 
 from datetime import UTC, datetime
@@ -16,7 +17,15 @@ from credit_pipeline.orchestration.asset_shape import credit_asset
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.ports import COUNTER_BALANCES, SUBSCRIPTIONS, Gateways, Progress, Snapshot
+from credit_pipeline.services.ports import (
+    COUNTER_BALANCES,
+    LEDGER_BALANCES,
+    LISTED_SUBSCRIPTIONS,
+    SUBSCRIPTIONS,
+    Gateways,
+    Progress,
+    Snapshot,
+)
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem
@@ -26,6 +35,12 @@ BALANCE_COLUMNS = {
     "label": "what the product calls the account's plan",
     "total": "credits granted so far, spent or not",
     "used": "credits spent",
+    "status": "what the product calls the subscription's state",
+    "local": "whether the product has a row about the account's subscription",
+    "spent": "credits spent, by the ledger's own transactions",
+    "rows": "transactions of the account",
+    "unknown_types": "transaction types that the YAML does not map",
+    "entries": "recent transactions that are no spending",
 }
 SUBSCRIPTION_COLUMNS = {
     "billing_id": "the customer or instance at the provider",
@@ -36,6 +51,8 @@ SUBSCRIPTION_COLUMNS = {
     "anchor": "the instant the periods are counted from",
     "changed_at": "the provider's time of the last change",
     "ends_at": "when it ends, where the provider says so",
+    "subjects": "who the subscription's metadata says the user is, path by path",
+    "invoices": "billed periods and whether they were paid: the evidence for grants",
 }
 
 
@@ -43,6 +60,14 @@ class BalancesConfig(dg.Config):
     """Which accounts to read."""
 
     accounts: list[str] = Field(default_factory=list, description="Only these accounts; empty means all.")
+
+
+class SubscriptionsConfig(dg.Config):
+    """Whose subscriptions to read."""
+
+    accounts: list[str] = Field(
+        default_factory=list, description="The accounts the balances were read for; empty means all there are."
+    )
 
 
 class ReportConfig(dg.Config):
@@ -74,7 +99,9 @@ def _balances(system: CreditSystem) -> dg.AssetsDefinition:
         kinds={"postgres", "parquet"},
         metadata={
             "dagster/table_name": f"{store.schema}.{store.table}",
-            "dagster/column_schema": metadata.column_schema(COUNTER_BALANCES, BALANCE_COLUMNS),
+            "dagster/column_schema": metadata.column_schema(
+                LEDGER_BALANCES if system.ledger else COUNTER_BALANCES, BALANCE_COLUMNS
+            ),
         },
     )
     def balances(
@@ -87,12 +114,55 @@ def _balances(system: CreditSystem) -> dg.AssetsDefinition:
                 now=datetime.now(UTC),
                 accounts=_named(config.accounts),
             )
-        return _collected(snapshot)
+        return collected(snapshot)
 
     return balances
 
 
 def _subscriptions(system: CreditSystem, progress: Progress | None) -> dg.AssetsDefinition:
+    """Listed, or asked account by account: then an account without an answer is unknown, never free."""
+
+    def pulled(
+        context: dg.AssetExecutionContext,
+        resource: CreditGateways,
+        balances: Snapshot,
+        identities: Snapshot | None = None,
+        accounts: list[AccountId] | None = None,
+    ) -> dg.MaterializeResult[Snapshot]:
+        with one_sentence(system.name):
+            snapshot = collect_subscriptions(
+                resource.of(system),
+                balances,
+                identities,
+                run_id=context.run.run_id,
+                now=datetime.now(UTC),
+                accounts=accounts,
+                progress=_told(context.log, progress),
+            )
+        return collected(snapshot)
+
+    if system.ledger:
+
+        @credit_asset(
+            system,
+            "subscriptions",
+            "Every subscription billing lists, with its customer and its invoices of late: the evidence for grants. A "
+            "list that did not end by its own end mark is incomplete, and nothing is corrected by it.",
+            kinds={"api", "parquet"},
+            of=("balances", "identities"),
+            metadata={"dagster/column_schema": metadata.column_schema(LISTED_SUBSCRIPTIONS, SUBSCRIPTION_COLUMNS)},
+        )
+        def subscriptions(
+            context: dg.AssetExecutionContext,
+            config: SubscriptionsConfig,
+            balances: Snapshot,
+            identities: Snapshot,
+            credit_gateways: CreditGateways,
+        ) -> dg.MaterializeResult[Snapshot]:
+            return pulled(context, credit_gateways, balances, identities, _named(config.accounts))
+
+        return subscriptions
+
     @credit_asset(
         system,
         "subscriptions",
@@ -102,42 +172,36 @@ def _subscriptions(system: CreditSystem, progress: Progress | None) -> dg.Assets
         of=("balances",),
         metadata={"dagster/column_schema": metadata.column_schema(SUBSCRIPTIONS, SUBSCRIPTION_COLUMNS)},
     )
-    def subscriptions(
+    def asked(
         context: dg.AssetExecutionContext, balances: Snapshot, credit_gateways: CreditGateways
     ) -> dg.MaterializeResult[Snapshot]:
-        with one_sentence(system.name):
-            snapshot = collect_subscriptions(
-                credit_gateways.of(system),
-                balances,
-                run_id=context.run.run_id,
-                now=datetime.now(UTC),
-                progress=_told(context.log, progress),
-            )
-        return _collected(snapshot)
+        return pulled(context, credit_gateways, balances)
 
-    return subscriptions
+    return asked
 
 
 def _mismatch_report(system: CreditSystem) -> dg.AssetsDefinition:
-    @credit_asset(
-        system,
-        "mismatch_report",
+    description = (
         "Every account that is not in order, with one primary code, its evidence and who may act on it. In sync, "
-        "exempt and the classes add up to the population.",
-        kinds={"python", "duckdb"},
-        of=("balances", "subscriptions"),
+        "exempt and the classes add up to the population."
     )
-    def mismatch_report(
-        config: ReportConfig, balances: Snapshot, subscriptions: Snapshot, credit_gateways: CreditGateways
+
+    def judged(
+        resource: CreditGateways,
+        config: ReportConfig,
+        balances: Snapshot,
+        subscriptions: Snapshot,
+        identities: Snapshot | None = None,
     ) -> dg.MaterializeResult[Report]:
         with one_sentence(system.name):
-            gateways = credit_gateways.of(system)
+            gateways = resource.of(system)
             _refuse_old(system, gateways, balances, subscriptions)
             report = reconcile(
                 system,
                 gateways,
                 balances,
                 subscriptions,
+                identities=identities,
                 now=balances.as_of,  # the state is remembered as of when it was read, not as of when it was judged
                 settle=config.settle,
                 accounts=_named(config.accounts),
@@ -147,7 +211,33 @@ def _mismatch_report(system: CreditSystem) -> dg.AssetsDefinition:
             value=report, metadata=metadata.report_metadata(report), data_version=metadata.content_version(found)
         )
 
-    return mismatch_report
+    if system.ledger:
+
+        @credit_asset(
+            system,
+            "mismatch_report",
+            description,
+            kinds={"python", "duckdb"},
+            of=("balances", "subscriptions", "identities"),
+        )
+        def mismatch_report(
+            config: ReportConfig,
+            balances: Snapshot,
+            subscriptions: Snapshot,
+            identities: Snapshot,
+            credit_gateways: CreditGateways,
+        ) -> dg.MaterializeResult[Report]:
+            return judged(credit_gateways, config, balances, subscriptions, identities)
+
+        return mismatch_report
+
+    @credit_asset(system, "mismatch_report", description, of=("balances", "subscriptions"), kinds={"python", "duckdb"})
+    def compared(
+        config: ReportConfig, balances: Snapshot, subscriptions: Snapshot, credit_gateways: CreditGateways
+    ) -> dg.MaterializeResult[Report]:
+        return judged(credit_gateways, config, balances, subscriptions)
+
+    return compared
 
 
 def _refuse_old(system: CreditSystem, gateways: Gateways, balances: Snapshot, subscriptions: Snapshot) -> None:
@@ -165,7 +255,8 @@ def _refuse_old(system: CreditSystem, gateways: Gateways, balances: Snapshot, su
         raise SourceError(f"{system.name}: these balances were judged already, or newer ones were: {again}")
 
 
-def _collected(snapshot: Snapshot) -> dg.MaterializeResult[Snapshot]:
+def collected(snapshot: Snapshot) -> dg.MaterializeResult[Snapshot]:
+    """A snapshot as an asset's result."""
     return dg.MaterializeResult(
         value=snapshot,
         metadata=metadata.snapshot_metadata(snapshot),

@@ -1,77 +1,70 @@
 """The checks: true sentences about a system. One that fails says how many, names a few, and says what to do.
 
-They show, and stop nothing: a correction asks its guards itself, because anybody may run it without its checks.
+They show, and stop nothing: a correction asks its guards itself, because anybody may run it without its checks. What is
+true is judged in `services/health.py`, so that the UI and the command `health` say the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 
-from credit_pipeline.domain.codes import CODES, Code
-from credit_pipeline.domain.plans import Resolved
-from credit_pipeline.services.report import Mismatch, Report
+from credit_pipeline.orchestration.metadata import PREVIEW
+from credit_pipeline.services.health import (
+    Statement,
+    lost_credits,
+    on_free_limits,
+    paid_without_grant,
+    unexplained_balances,
+    unmapped,
+)
+from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem
 
-SAMPLE = 10
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+Judge = Callable[[CreditSystem, Report], Statement]
+
+PAID_WITHOUT_GRANT = "Every account that billing calls paid was granted the credits of its period."
+ON_FREE_LIMITS = "No account that billing calls paid is held to the free plan's limits by its label."
+LOST_CREDITS = "No credits vanished between two runs without being spent."
+EVERY_USER = "Every user has one store account, and every layer agrees on it."
+LEDGER_EXPLAINS = "Every balance is the sum of its transactions and not below zero."
 
 
 def checks_of(system: CreditSystem) -> list[dg.AssetChecksDefinition]:
     """The checks of one system."""
-    return [
-        _on_report(
-            system,
-            "no_paid_account_without_its_grant",
-            "Every account that billing calls paid was granted the credits of its period.",
-            lambda report: _with(report, Code.GRANT_MISSING),
-            f"credit-pipeline fix {system.name}: {CODES[Code.GRANT_MISSING].recovery}",
-        ),
-        _on_report(
-            system,
-            "no_paid_account_on_free_limits",
-            "No account that billing calls paid is held to the free plan's limits by its label.",
-            lambda report: _on_free_limits(system, report),
-            f"credit-pipeline fix {system.name}: the label is proven by billing and is written without an approval",
-        ),
-        _no_credits_lost(system),
-        _counts_add_up(system),
-        _plan_within_limits(system),
+    judged = [
+        _on_report(system, "no_paid_account_without_its_grant", PAID_WITHOUT_GRANT, paid_without_grant),
+        _on_report(system, "no_paid_account_on_free_limits", ON_FREE_LIMITS, on_free_limits),
+        _on_report(system, "no_credits_lost", LOST_CREDITS, lost_credits),
     ]
+    if system.ledger:
+        judged += [
+            _on_report(system, "every_user_is_mapped", EVERY_USER, unmapped),
+            _on_report(system, "ledger_explains_balance", LEDGER_EXPLAINS, unexplained_balances),
+            _no_recent_failed_deductions(system),
+        ]
+    return [*judged, _counts_add_up(system), _plan_within_limits(system)]
 
 
-def _on_report(
-    system: CreditSystem,
-    name: str,
-    sentence: str,
-    broken: Callable[[Report], Sequence[Mismatch]],
-    recovery: str,
-) -> dg.AssetChecksDefinition:
+def _on_report(system: CreditSystem, name: str, sentence: str, judge: Judge) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=[system.name, "mismatch_report"], name=name, description=sentence)
     def check(report: Report) -> dg.AssetCheckResult:
-        return judged(sentence, broken(report), recovery)
+        return shown(judge(system, report))
 
     return check
 
 
-def _no_credits_lost(system: CreditSystem) -> dg.AssetChecksDefinition:
-    sentence = "No credits vanished between two runs without being spent."
-    recovery = f"credit-pipeline check {system.name}: {CODES[Code.UNEXPLAINED_DECREASE].recovery}"
+def _no_recent_failed_deductions(system: CreditSystem) -> dg.AssetChecksDefinition:
+    sentence = "No deduction of credits failed within the last hour."
 
-    @dg.asset_check(asset=[system.name, "mismatch_report"], name="no_credits_lost", description=sentence)
-    def no_credits_lost(report: Report) -> dg.AssetCheckResult:
-        lost = _with(report, Code.UNEXPLAINED_DECREASE, Code.GRANT_LOST)
-        if lost or report.history == "evaluated":
-            return judged(sentence, lost, recovery)
-        # Not known is not green: there is no earlier observation to compare with.
-        return dg.AssetCheckResult(
-            passed=False,
-            severity=WARN,
-            description=f"Not evaluated: {report.history}, so there is nothing to compare with yet.",
-            metadata={"history": report.history, "recovery": f"credit-pipeline init {system.name}, then two runs"},
-        )
+    @dg.asset_check(asset=[system.name, "health_report"], name="no_recent_failed_deductions", description=sentence)
+    def no_recent_failed_deductions(report: dict[str, Any]) -> dg.AssetCheckResult:
+        found = next(check for check in report["checks"] if check["name"] == "no_recent_failed_deductions")
+        kept = {name: found[name] for name in ("name", "sentence", "severity", "count", "recovery")}
+        return shown(Statement(**kept, sample=tuple(found["sample"])))
 
-    return no_credits_lost
+    return no_recent_failed_deductions
 
 
 def _counts_add_up(system: CreditSystem) -> dg.AssetChecksDefinition:
@@ -106,18 +99,18 @@ def _plan_within_limits(system: CreditSystem) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=[system.name, "applied_corrections"], name="plan_within_limits", description=sentence)
     def plan_within_limits(plan: dict[str, Any]) -> dg.AssetCheckResult:
         failures = list(plan["failures"])
-        shown = {"plan_id": plan["plan_id"] or "none", "state": plan["state"] or "none", "mode": plan["mode"]}
+        facts = {"plan_id": plan["plan_id"] or "none", "state": plan["state"] or "none", "mode": plan["mode"]}
         if not failures:
-            return dg.AssetCheckResult(passed=True, description=sentence, metadata=shown)
+            return dg.AssetCheckResult(passed=True, description=sentence, metadata=facts)
         return dg.AssetCheckResult(
             passed=False,
             severity=ERROR if plan["mode"] == "live" else WARN,  # a dry run was not refused, it would be
             description=" ".join(f"{failure[:1].upper()}{failure[1:]}." for failure in failures),
-            metadata=shown
+            metadata=facts
             | {
                 "count": len(failures),
-                "failures": dg.MetadataValue.json(failures[:SAMPLE]),
-                "truncated": len(failures) > SAMPLE,
+                "failures": dg.MetadataValue.json(failures[:PREVIEW]),
+                "truncated": len(failures) > PREVIEW,
                 "recovery": f"credit-pipeline plans {system.name}, review the plan, then what its sentences say",
             },
         )
@@ -125,37 +118,25 @@ def _plan_within_limits(system: CreditSystem) -> dg.AssetChecksDefinition:
     return plan_within_limits
 
 
-def judged(sentence: str, broken: Sequence[Mismatch], recovery: str) -> dg.AssetCheckResult:
-    """Green with the sentence, or red with count, sample and recovery."""
-    if not broken:
-        return dg.AssetCheckResult(passed=True, description=sentence, metadata={"count": 0})
+def shown(statement: Statement) -> dg.AssetCheckResult:
+    """Green with the sentence, or red with count, sample and recovery. Not known is not green."""
+    if statement.count is None:
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=WARN,
+            description="Not evaluated: there is nothing to compare with.",
+            metadata={"recovery": statement.recovery},
+        )
+    if not statement.count:
+        return dg.AssetCheckResult(passed=True, description=statement.sentence, metadata={"count": 0})
     return dg.AssetCheckResult(
         passed=False,
-        severity=ERROR,
-        description=f"Untrue for {len(broken):,} accounts: {sentence}",
+        severity=WARN if statement.severity in {"warning", "info"} else ERROR,
+        description=f"Untrue for {statement.count:,} accounts: {statement.sentence}",
         metadata={
-            "count": len(broken),
-            "sample": dg.MetadataValue.json([found.account_id for found in broken[:SAMPLE]]),
-            "truncated": len(broken) > SAMPLE,
-            "recovery": recovery,
+            "count": statement.count,
+            "sample": dg.MetadataValue.json(list(statement.sample)),
+            "truncated": statement.truncated,
+            "recovery": statement.recovery,
         },
     )
-
-
-def _with(report: Report, *codes: Code) -> list[Mismatch]:
-    wanted = {code.value for code in codes}
-    return [found for found in report.mismatches if wanted & {found.code, *found.secondary}]
-
-
-def _on_free_limits(system: CreditSystem, report: Report) -> list[Mismatch]:
-    free = system.catalogue.free
-    return [
-        found
-        for found in _with(report, Code.PLAN_MISMATCH)
-        if found.expected["plan"] not in {None, free.name} and _is_free(system, found.actual["plan"])
-    ]
-
-
-def _is_free(system: CreditSystem, label: str | None) -> bool:
-    held = system.catalogue.resolve_label(label)
-    return isinstance(held, Resolved) and held.plan.free

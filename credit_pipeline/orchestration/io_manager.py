@@ -20,6 +20,7 @@ import pandas as pd
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.orchestration.resources import working_folder
+from credit_pipeline.services.identity_report import IdentityReport
 from credit_pipeline.services.ports import Snapshot
 from credit_pipeline.services.report import Report
 
@@ -58,6 +59,8 @@ def to_record(value: Any) -> dict[str, Any]:
         return {"kind": "snapshot", "value": asdict(value) | times}
     if isinstance(value, Report):
         return {"kind": "report", "value": value.to_record()}
+    if isinstance(value, IdentityReport):
+        return {"kind": "identities", "value": asdict(value)}
     return {"kind": "json", "value": value}
 
 
@@ -74,6 +77,8 @@ def to_frame(value: Any) -> pd.DataFrame:
         return frame
     if isinstance(value, Report):
         return pd.DataFrame(value.as_json()["mismatches"])
+    if isinstance(value, IdentityReport):
+        return value.frame()
     return pd.DataFrame(value["rows"])
 
 
@@ -85,6 +90,7 @@ def _snapshot(fields: Mapping[str, Any]) -> Snapshot:
 _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "snapshot": _snapshot,
     "report": Report.from_record,
+    "identities": IdentityReport.from_record,
     "json": lambda value: value,
 }
 

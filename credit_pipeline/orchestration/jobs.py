@@ -52,9 +52,11 @@ def _reconcile_job(system: CreditSystem, silent: bool) -> Any:
     @dg.config_mapping
     def told(config: ReconcileConfig) -> dict[str, Any]:
         accounts = list(config.accounts)
+        listed = {f"{name}__subscriptions": {"config": {"accounts": accounts}}} if system.ledger else {}
         return {
             "ops": {
                 f"{name}__balances": {"config": {"accounts": accounts}},
+                **listed,
                 f"{name}__mismatch_report": {"config": {"settle": config.settle, "accounts": accounts}},
                 f"{name}__applied_corrections": {"config": {"dry_run": config.dry_run}},
             }

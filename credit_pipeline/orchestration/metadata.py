@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from credit_pipeline.domain.codes import CODES, Code
 from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.services.health import Health
+from credit_pipeline.services.identity_report import STATES, IdentityReport
 from credit_pipeline.services.ports import Snapshot
 from credit_pipeline.services.report import Report
 
@@ -99,6 +101,53 @@ def report_metadata(report: Report) -> Metadata:
         "classes": table([_class_row(code, count) for code, count in report.classes.items()]),
         f"first {PREVIEW} mismatches": table(rows),
     }
+
+
+def identity_metadata(report: IdentityReport) -> Metadata:
+    """Coverage by layer, the counts by state with their meaning, and the first users and ids that are not in order."""
+    problems = [
+        {
+            "user": user.auth_id,
+            "state": user.state,
+            "layer": user.layer,
+            "paying": str(user.paying),
+            "accounts": ", ".join(user.claimed),
+        }
+        for user in report.problems[:PREVIEW]
+    ]
+    orphans = [
+        {"what": orphan.what, "id": orphan.id, "same e-mail as": orphan.suggestion or ""}
+        for orphan in report.orphans[:PREVIEW]
+    ]
+    return {
+        "dagster/row_count": report.users,
+        "as_of": report.as_of,
+        "coverage": round(report.coverage, 4),
+        "paying_unmapped": report.paying_unmapped,
+        "orphan_accounts": report.orphan_accounts,
+        "orphan_customers": report.orphan_customers,
+        "users by layer": table([{"layer": layer, "users": count} for layer, count in report.by_layer.items()]),
+        "users by state": table(
+            [{"state": state, "users": count, "meaning": STATES[state]} for state, count in report.by_state.items()]
+        ),
+        f"first {PREVIEW} users not in order": table(problems),
+        f"first {PREVIEW} without a user": table(orphans),
+    }
+
+
+def health_metadata(health: Health) -> Metadata:
+    """The overall line, and every sentence with its count."""
+    rows = [
+        {
+            "check": one.name,
+            "severity": one.severity,
+            "untrue for": "not known" if one.count is None else f"{one.count:,}",
+            "sentence": one.sentence,
+            "recovery": one.recovery if one.count or one.count is None else "",
+        }
+        for one in health.statements
+    ]
+    return {"healthy": health.healthy, "summary": health.line(), "checks": table(rows)}
 
 
 def plan_metadata(plan: Mapping[str, Any]) -> Metadata:

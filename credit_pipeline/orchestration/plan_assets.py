@@ -11,6 +11,7 @@ import dagster as dg
 from credit_pipeline.domain.errors import NotInstalled
 from credit_pipeline.orchestration import metadata
 from credit_pipeline.orchestration.asset_shape import credit_asset
+from credit_pipeline.orchestration.audit_checks import note_head
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.correct import propose
@@ -49,16 +50,17 @@ def audit_trail_of(system: CreditSystem) -> dg.AssetsDefinition:
     @credit_asset(
         system,
         "audit_trail",
-        "The audit rows of the applied plan, and the head of the hash chain: kept here, outside the database, it shows "
-        "when the chain's end was cut off or rewritten.",
+        "The audit rows of the applied plan, and the head of the hash chain: kept here and in the working folder, "
+        "outside the database, it shows when the chain's end was cut off or rewritten.",
         kinds={"postgres"},
         of=("applied_corrections",),
     )
     def audit_trail(
-        applied_corrections: dict[str, Any], credit_gateways: CreditGateways
+        context: dg.AssetExecutionContext, applied_corrections: dict[str, Any], credit_gateways: CreditGateways
     ) -> dg.MaterializeResult[dict[str, Any]]:
         with one_sentence(system.name):
             trail = _trail(credit_gateways.of(system), applied_corrections["plan_id"])
+            note_head(system, trail, context.run.run_id)
         return dg.MaterializeResult(
             value=trail, metadata=metadata.audit_metadata(trail), data_version=dg.DataVersion(trail["head_hash"])
         )

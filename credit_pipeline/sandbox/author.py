@@ -1,6 +1,6 @@
-"""The hand that writes scripts: draws ids, times and numbers from the seed, and knows how a subscription looks.
+"""The hand that writes scripts: draws ids, times and numbers from the seed, and knows how a site of wix_app looks.
 
-Which stories there are is in `healthy.py` and `incidents.py`.
+Which stories there are is in `healthy.py` and `incidents.py`; bestauth's own author is in `bestauth_tale.py`.
 """
 
 import random
@@ -21,8 +21,8 @@ LAST_LOOK = timedelta(hours=6)
 FREE = Instance(auto_renewing=None)
 
 
-class Author:
-    """Writes one script after another. The same seed, catalogue and present give the same scripts."""
+class Hand:
+    """Draws times and numbers. The same seed, catalogue and present give the same ones."""
 
     def __init__(self, catalogue: Catalogue, *, seed: int, present: datetime) -> None:
         self.catalogue = catalogue
@@ -35,10 +35,6 @@ class Author:
         plan = self.catalogue.named(name)
         assert plan is not None, name
         return plan
-
-    def paid_plan(self, among: Sequence[str] = ("starter", "starter", "pro", "pro", "pro_plus")) -> Plan:
-        """Some paid plan; small ones are more common."""
-        return self.plan(self.random.choice(among))
 
     def some(self, low: int, high: int) -> int:
         """A whole number of credits."""
@@ -56,6 +52,18 @@ class Author:
         """Since the newest observation, or in the ten days before it."""
         return self.lately() if self.random.random() < 0.5 else self.ago(8, 240)
 
+    def id(self) -> str:
+        """A new random id."""
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+
+class Author(Hand):
+    """Writes the scripts of wix_app's sites, one after another."""
+
+    def paid_plan(self, among: Sequence[str] = ("starter", "starter", "pro", "pro", "pro_plus")) -> Plan:
+        """Some paid plan; small ones are more common."""
+        return self.plan(self.random.choice(among))
+
     def script(
         self,
         kind: str,
@@ -69,7 +77,7 @@ class Author:
     ) -> Script:
         """A script for a new site."""
         return Script(
-            account_id=str(uuid.UUID(int=self.random.getrandbits(128), version=4)),
+            account_id=self.id(),
             kind=kind,
             start=start,
             instance=instance,

@@ -1,5 +1,8 @@
 -- The product `bestauth`: an auth system and a points store whose users have another id each. Its functions use
 -- unqualified names, as the product's own migrations wrote them; row level security is on, as its hosting sets it.
+-- Nothing of credit_pipeline is in it. Run once, in an empty database.
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
 
 CREATE TABLE bestauth_users (
     id         uuid PRIMARY KEY,
@@ -89,6 +92,26 @@ BEGIN
     RETURN true;
 END $$;
 
+-- The product's own audit of what could be spent: every balance that was changed or removed, by whomever.
+CREATE TABLE balance_changes (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id     uuid NOT NULL,
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    changed_by  text NOT NULL,
+    old_balance integer NOT NULL,
+    new_balance integer
+);
+
+CREATE FUNCTION note_balance() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO balance_changes (user_id, changed_by, old_balance, new_balance)
+        VALUES (OLD.user_id, current_setting('application_name'), OLD.balance,
+                CASE TG_OP WHEN 'UPDATE' THEN NEW.balance END);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER points_balances_audit AFTER UPDATE OR DELETE ON points_balances
+    FOR EACH ROW EXECUTE FUNCTION note_balance();
+
 -- What a browser may read: the pipeline connects as the tables' owner and is not subject to it.
 ALTER TABLE bestauth_users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE user_id_mapping ENABLE ROW LEVEL SECURITY;
@@ -97,7 +120,11 @@ ALTER TABLE subscriptions_consolidated ENABLE ROW LEVEL SECURITY;
 ALTER TABLE points_balances ENABLE ROW LEVEL SECURITY;
 ALTER TABLE points_transactions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE points_deduction_failures ENABLE ROW LEVEL SECURITY;
+ALTER TABLE balance_changes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_tier ON subscriptions_consolidated FOR SELECT
     USING (user_id::text = current_setting('request.jwt.claim.sub', true));
 CREATE POLICY own_balance ON points_balances FOR SELECT
     USING (user_id::text = current_setting('request.jwt.claim.sub', true));
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;

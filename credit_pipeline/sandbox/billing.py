@@ -1,7 +1,7 @@
-"""The sandbox's billing server: the application on a loopback port, in a thread of this process or as a process.
+"""The sandbox's billing server: Wix and Stripe on one loopback port, in a thread of this process or as a process.
 
-`python -m credit_pipeline.sandbox.billing --book FILE --state FILE` serves until SIGTERM. Who starts and finds that
-process is in `billing_process`.
+`python -m credit_pipeline.sandbox.billing --book FILE [--stripe-book FILE] --state FILE` serves until SIGTERM. Who
+starts and finds that process is in `billing_process`.
 """
 
 import argparse
@@ -19,12 +19,17 @@ from pathlib import Path
 from typing import Self
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from credit_pipeline.sandbox.billing_api import BillingApi, Credentials
 from credit_pipeline.sandbox.billing_book import BillingBook
+from credit_pipeline.sandbox.billing_control import ControlApi
 from credit_pipeline.sandbox.billing_faults import FaultBook
-from credit_pipeline.sandbox.billing_state import APP_ID, ServerState, known_secret
+from credit_pipeline.sandbox.billing_state import APP_ID, ServerState, known_secrets
+from credit_pipeline.sandbox.stripe_api import KEY_PREFIX, StripeApi
+from credit_pipeline.sandbox.stripe_book import StripeBook
+from credit_pipeline.sandbox.stripe_versions import VERSION
 
 HOST = "127.0.0.1"
 
@@ -59,34 +64,48 @@ class _PromptServer(uvicorn.Server):
             await asyncio.sleep(0.01)
 
 
-def new_credentials(app_secret: str | None = None) -> Credentials:
-    """The sandbox app with a random secret, and a random token for the control API."""
+def new_credentials(app_secret: str | None = None, stripe_key: str | None = None) -> Credentials:
+    """The sandbox app with a random secret, a random restricted key of Stripe's test mode, and a random token for the
+    control API.
+    """
     return Credentials(
         app_id=APP_ID,
         app_secret=app_secret or secrets.token_urlsafe(24),
+        stripe_key=stripe_key or KEY_PREFIX + secrets.token_hex(16),
         control_token=secrets.token_urlsafe(24),
     )
 
 
 class BillingServer:
-    """A billing server in a thread, for tests: `with BillingServer(book) as server: … server.base_url`."""
+    """A billing server in a thread, for tests: `with BillingServer(book) as server: … server.base_url`.
+
+    Wix serves `book`, Stripe `stripe`, each from an empty one where none is given. `stripe_version` is what Stripe
+    answers in where a request names no version.
+    """
 
     def __init__(
         self,
         book: BillingBook | None = None,
         *,
+        stripe: StripeBook | None = None,
         credentials: Credentials | None = None,
         port: int = 0,
         per_minute: int = 200,
+        per_second: int = 25,
+        stripe_version: str = VERSION,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.book = BillingBook() if book is None else book
+        self.stripe = StripeBook() if stripe is None else stripe
         self.faults = FaultBook()
         self.credentials = credentials or new_credentials()
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        api = BillingApi(self.book, self.faults, self.credentials, per_minute=per_minute, clock=clock)
-        self._server = _PromptServer(_config(api))
+        wix = BillingApi(self.book, self.faults, self.credentials, per_minute=per_minute, clock=clock)
+        key = self.credentials.stripe_key
+        api = StripeApi(self.stripe, self.faults, key, per_second=per_second, version=stripe_version, clock=clock)
+        control = ControlApi(self.book, self.stripe, self.faults, self.credentials.control_token)
+        self._server = _PromptServer(_config(Starlette(routes=[*wix.routes(), *api.routes(), *control.routes()])))
         self._thread = threading.Thread(target=self._serve, name="sandbox-billing", daemon=True)
 
     @property
@@ -116,13 +135,17 @@ class BillingServer:
         self._server.run(sockets=[self._socket])
 
 
-def serve(book_path: Path, state_path: Path, port: int) -> None:
-    """Serves the book of a file until SIGTERM or SIGINT, and says in the state file where."""
+def serve(book_path: Path, state_path: Path, port: int, stripe_path: Path | None = None) -> None:
+    """Serves the books of files until SIGTERM or SIGINT, and says in the state file where."""
     listening = _listen(port)
-    credentials = new_credentials(known_secret(state_path))
-    state = ServerState.of_this_process(port=listening.getsockname()[1], credentials=credentials, book=book_path)
-    api = BillingApi(BillingBook.load(book_path), FaultBook(), credentials)
-    server = _AnnouncedServer(_config(api), lambda: state.write(state_path))
+    credentials = new_credentials(*known_secrets(state_path))
+    state = ServerState.of_this_process(
+        port=listening.getsockname()[1], credentials=credentials, book=book_path, stripe_book=stripe_path
+    )
+    application = _application(
+        BillingBook.load(book_path), None if stripe_path is None else StripeBook.load(stripe_path), credentials
+    )
+    server = _AnnouncedServer(_config(application), lambda: state.write(state_path))
     with suppress(PermissionError):
         os.setsid()  # a session of our own: the terminal's interrupt is for the command that started us
     # uvicorn stops gracefully and then raises the signal once more.
@@ -134,10 +157,20 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line of the server process."""
     parser = argparse.ArgumentParser(prog="credit_pipeline.sandbox.billing", description="Sandbox billing server.")
     parser.add_argument("--book", type=Path, required=True, help="file of the billing book")
+    parser.add_argument("--stripe-book", type=Path, help="file of Stripe's book; without it no Stripe is served")
     parser.add_argument("--state", type=Path, required=True, help="file that will say where the server is")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     given = parser.parse_args(arguments)
-    serve(given.book, given.state, given.port)
+    serve(given.book, given.state, given.port, given.stripe_book)
+
+
+def _application(book: BillingBook, stripe: StripeBook | None, credentials: Credentials) -> Starlette:
+    """Both providers over one set of faults, at their usual rates."""
+    faults = FaultBook()
+    routes = BillingApi(book, faults, credentials).routes()
+    if stripe is not None:
+        routes += StripeApi(stripe, faults, credentials.stripe_key).routes()
+    return Starlette(routes=[*routes, *ControlApi(book, stripe, faults, credentials.control_token).routes()])
 
 
 def _listen(port: int) -> socket.socket:
@@ -152,9 +185,9 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def _config(api: BillingApi) -> uvicorn.Config:
+def _config(application: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        api.application(),
+        application,
         http=_OpenConnection,
         ws="none",
         log_config=None,

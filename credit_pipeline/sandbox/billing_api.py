@@ -1,6 +1,7 @@
-"""The sandbox's billing provider as an ASGI application: Wix's two endpoints, and a guarded control API beside them.
+"""The sandbox's Wix as ASGI routes: its two endpoints, and what they accept.
 
-Tokens are signed and carry their own end, so the server remembers none. Where it listens is in `billing`.
+Tokens are signed and carry their own end, so the server remembers none. Stripe's routes are in `stripe_api`, those that
+steer the server in `billing_control`, where it listens in `billing`.
 """
 
 import base64
@@ -10,35 +11,31 @@ import json
 import time
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.sandbox.billing_book import BillingBook, payload_of
 from credit_pipeline.sandbox.billing_faults import INSTANCE, TOKEN, FaultBook, FaultKind
 from credit_pipeline.sandbox.billing_spoil import answer, application_error, spoilt
 
-CONTROL_HEADER = "X-Sandbox-Token"
 TOKEN_LIFE_S = 14_400
 TOKEN_PREFIX = "OauthNG.JWS."  # noqa: S105 - what Wix's tokens begin with
 WINDOW_S = 60.0
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What the server accepts: the app's own id and secret, and the token of the control API."""
+    """What the server accepts: the Wix app's own id and secret, Stripe's key, and the token of the control API."""
 
     app_id: str
     app_secret: str
+    stripe_key: str
     control_token: str
 
     def __repr__(self) -> str:
@@ -64,22 +61,16 @@ class BillingApi:
         self._clock = clock
         self._asked: dict[str, deque[float]] = {}
 
-    def application(self) -> Starlette:
+    def routes(self) -> list[Route]:
         """The routes."""
-        return Starlette(
-            routes=[
-                Route("/oauth2/token", self.token, methods=["POST"]),
-                Route("/apps/v1/instance", self.instance, methods=["GET"]),
-                Route("/_sandbox/health", self._guarded(self.health), methods=["GET"], name="health"),
-                Route("/_sandbox/counters", self._guarded(self.counters), methods=["GET"]),
-                Route("/_sandbox/faults", self._guarded(self.set_faults), methods=["POST"]),
-                Route("/_sandbox/instances", self._guarded(self.set_instances), methods=["POST"]),
-            ]
-        )
+        return [
+            Route("/oauth2/token", self.token, methods=["POST"]),
+            Route("/apps/v1/instance", self.instance, methods=["GET"]),
+        ]
 
     async def token(self, request: Request) -> Response:
         """POST /oauth2/token: client credentials and an instance id for a token of four hours."""
-        asked = await _json_object(request)
+        asked = await json_object(request)
         instance_id = asked.get("instance_id")
         if not isinstance(instance_id, str) or not instance_id:
             return _oauth_error(400, "invalid_request", "instance_id is required")
@@ -115,36 +106,6 @@ class BillingApi:
         if known is None or known.not_found:
             return application_error(404, "NOT_FOUND")
         return application_error(403, "PERMISSION_DENIED") if known.uninstalled else answer(payload)
-
-    async def health(self, _: Request) -> Response:
-        """Whether the server runs, and how much its book holds."""
-        return answer({"ok": True, "instances": len(self._book)})
-
-    async def counters(self, _: Request) -> Response:
-        """Requests by endpoint and fired faults by kind."""
-        return answer(self._faults.counters())
-
-    async def set_faults(self, request: Request) -> Response:
-        """`{"clear": true, "add": [{"kind": …}, …]}`."""
-        asked = await _json_object(request)
-        if asked.get("clear"):
-            self._faults.clear()
-        for fault in asked.get("add", []):
-            self._faults.add(**fault)
-        return answer({"ok": True})
-
-    async def set_instances(self, request: Request) -> Response:
-        """`{"put": {id: {…}}, "patch": {id: {…}}, "remove": [id, …]}`; the book's file is written at once."""
-        asked = await _json_object(request)
-        for instance_id, values in asked.get("put", {}).items():
-            self._book.put(instance_id, **values)
-        for instance_id, values in asked.get("patch", {}).items():
-            if self._book.get(instance_id) is None:
-                raise ConfigurationError(f"sandbox: no instance {instance_id}: put it before you patch it")
-            self._book.patch(instance_id, **values)
-        self._book.remove(asked.get("remove", []))
-        self._book.save()
-        return answer({"ok": True, "instances": len(self._book)})
 
     def _refusal(self, asked: dict[str, Any], instance_id: str) -> Response | None:
         given = str(asked.get("client_secret", "")).encode()
@@ -186,18 +147,6 @@ class BillingApi:
         instance_id, until = json.loads(base64.urlsafe_b64decode(data))
         return str(instance_id) if self._clock() < until else None
 
-    def _guarded(self, endpoint: Endpoint) -> Endpoint:
-        async def checked(request: Request) -> Response:
-            given = request.headers.get(CONTROL_HEADER, "").encode()
-            if not hmac.compare_digest(given, self._credentials.control_token.encode()):
-                return application_error(403, "PERMISSION_DENIED")
-            try:
-                return await endpoint(request)
-            except (ConfigurationError, TypeError, AttributeError) as error:
-                return answer({"message": str(error)}, 400)
-
-        return checked
-
 
 def _oauth_error(status: int, error: str, description: str) -> Response:
     return answer({"error": error, "error_description": description}, status)
@@ -207,7 +156,8 @@ def _other(instance_id: str) -> str:
     return str(uuid5(NAMESPACE_OID, instance_id))
 
 
-async def _json_object(request: Request) -> dict[str, Any]:
+async def json_object(request: Request) -> dict[str, Any]:
+    """The request's body; empty where it is no JSON object."""
     try:
         body = json.loads(await request.body())
     except ValueError:

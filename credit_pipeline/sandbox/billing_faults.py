@@ -9,6 +9,12 @@ from enum import StrEnum
 from credit_pipeline.domain.errors import ConfigurationError
 
 TOKEN, INSTANCE, ANY = "token", "instance", "any"
+SUBSCRIPTIONS = "subscriptions"
+LISTINGS = frozenset({SUBSCRIPTIONS, "customers", "invoices", "lines", "subscription_items", "events"})
+"""Stripe's lists, each counted as one; `subscription`, `customer`, `invoice`, `event`, `account` are its other
+endpoints. A fault of endpoint `stripe` hits them all."""
+STRIPE = "stripe"
+WIX = frozenset({TOKEN, INSTANCE})
 
 
 class FaultKind(StrEnum):
@@ -32,22 +38,65 @@ class FaultKind(StrEnum):
     FORBIDDEN = "forbidden"
     EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a fault's name
     NOT_FOUND = "not_found"
+    LOCK_TIMEOUT = "lock_timeout"
+    """429, though there were not too many requests."""
+    WRONG_LIVEMODE = "wrong_livemode"
+    """Rows of the other mode: of production where this is a sandbox, and the reverse."""
+    OTHER_ORIGIN = "other_origin"
+    """A list whose url is on another host."""
+    REPEATED_ROWS = "repeated_rows"
+    """The page begins with the last row of the page before it."""
+    CHANGED_ROWS = "changed_rows"
+    """The same, and the row says something else than it did there."""
+    LOST_PAGE = "lost_page"
+    """The next page's rows are left out."""
+    EARLY_END = "early_end"
+    """`has_more` is false though there are more."""
+    ENDLESS = "endless"
+    """Behind the last row come invented ones, for ever."""
+    CYCLIC = "cyclic"
+    """Behind the last row comes the first one again, for ever."""
+    RESTART = "restart"
+    """The cursor is unknown, and so the list begins anew."""
+    FORGOTTEN_CURSOR = "forgotten_cursor"
+    """The cursor is unknown, which is an error."""
+    EMPTY_PAGE = "empty_page"
+    """No rows, and yet `has_more`."""
 
 
-_USUAL_TIMES = {FaultKind.FLAKY: 2, FaultKind.RATE_LIMITED: 1, FaultKind.EXPIRED_TOKEN: 1}
+OF_PAGES = frozenset(
+    {
+        FaultKind.OTHER_ORIGIN,
+        FaultKind.REPEATED_ROWS,
+        FaultKind.CHANGED_ROWS,
+        FaultKind.LOST_PAGE,
+        FaultKind.EARLY_END,
+        FaultKind.ENDLESS,
+        FaultKind.CYCLIC,
+        FaultKind.RESTART,
+        FaultKind.FORGOTTEN_CURSOR,
+        FaultKind.EMPTY_PAGE,
+    }
+)
+"""Faults of lists: they hit no other endpoint, and that of subscriptions unless another one is named."""
+_OF_STRIPE = OF_PAGES | {FaultKind.LOCK_TIMEOUT, FaultKind.WRONG_LIVEMODE}
+
+_USUAL_TIMES = {FaultKind.FLAKY: 2, FaultKind.RATE_LIMITED: 1, FaultKind.EXPIRED_TOKEN: 1, FaultKind.LOCK_TIMEOUT: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One kind of fault on some requests.
 
-    It hits the named instances, or every instance where none is named; of their requests the first `times` (None:
-    all), and of those a seeded `share`. The same seed spoils the same requests whatever the order of threads.
+    It hits the named instances, or every instance where none is named; of their requests, after the first `skip`, the
+    next `times` (None: all), and of those a seeded `share`. The same seed spoils the same requests whatever the order
+    of threads. At Stripe an instance is the row asked for; a list is of none, so all requests for it count together.
     """
 
     kind: FaultKind
     instances: frozenset[str] | None = None
     share: float = 1.0
+    skip: int = 0
     times: int | None = None
     endpoint: str = INSTANCE
     seed: int = 0
@@ -55,30 +104,44 @@ class Fault:
     """Header of `rate_limited`; None for none."""
     body: str | None = None
     """Body of `bad_json`, instead of half an object."""
+    should_retry: bool | None = None
+    """Stripe's header of that name on its errors; None for the usual one."""
 
     def hits(self, instance_id: str, endpoint: str, nth: int) -> bool:
         """Whether the nth request (from 0) of this instance to this endpoint is spoilt."""
         if self.instances is not None and instance_id not in self.instances:
             return False
-        if self.endpoint not in (ANY, endpoint) or (self.times is not None and nth >= self.times):
+        in_turn = self.skip <= nth and (self.times is None or nth < self.skip + self.times)
+        if not in_turn or not self._is_of(endpoint):
             return False
         draw = f"{self.seed}:{self.kind}:{instance_id}:{endpoint}:{nth}".encode()
         return int.from_bytes(hashlib.blake2b(draw, digest_size=8).digest()) < self.share * 2**64
+
+    def _is_of(self, endpoint: str) -> bool:
+        if (self.kind in OF_PAGES and endpoint not in LISTINGS) or (self.kind in _OF_STRIPE and endpoint in WIX):
+            return False
+        return self.endpoint in (ANY, endpoint) or (self.endpoint == STRIPE and endpoint not in WIX)
 
 
 def fault_from(values: dict[str, object]) -> Fault:
     """A Fault from the control API's JSON, or from a test's keywords. `times` has a usual value for each kind."""
     try:
         kind = FaultKind(str(values["kind"]))
-        given = {"times": _USUAL_TIMES.get(kind), "endpoint": ANY if kind is FaultKind.DOWN else INSTANCE} | values
+        given = {"times": _USUAL_TIMES.get(kind), "endpoint": _usual_endpoint(kind)} | values
         instances = given.pop("instances", None)
         named = frozenset(map(str, instances)) if isinstance(instances, list | tuple | set | frozenset) else None
         return Fault(**{**given, "kind": kind, "instances": named})  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"sandbox: {values} is not a fault ({error}): give kind (one of {', '.join(FaultKind)}), and perhaps "
-            "instances, share, times, endpoint, seed, retry_after, body"
+            "instances, share, skip, times, endpoint, seed, retry_after, body, should_retry"
         ) from error
+
+
+def _usual_endpoint(kind: FaultKind) -> str:
+    if kind is FaultKind.DOWN:
+        return ANY
+    return SUBSCRIPTIONS if kind in _OF_STRIPE else INSTANCE
 
 
 class FaultBook:

@@ -34,14 +34,16 @@ def running(home: Path) -> ServerState | None:
     return state if state is not None and state.process() is not None else None
 
 
-def start_process(home: Path, book_path: Path, *, port: int = 0) -> ServerState:
-    """The home's billing process over this book; one that runs already over the same book is kept."""
+def start_process(home: Path, book_path: Path, *, stripe_book: Path | None = None, port: int = 0) -> ServerState:
+    """The home's billing process over Wix's book and, where given, Stripe's; one that runs already over the same is
+    kept.
+    """
     earlier = running(home)
-    if earlier is not None and earlier.book == str(book_path.resolve()):
+    if earlier is not None and earlier.serves(book_path, stripe_book):
         return earlier
     stop_process(home)
     home.mkdir(parents=True, exist_ok=True)
-    pid = _spawn(home, book_path, port)
+    pid = _spawn(home, book_path, stripe_book, port)
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         state = ServerState.read(state_path(home))
@@ -69,12 +71,14 @@ def stop_process(home: Path) -> bool:
     return True
 
 
-def _spawn(home: Path, book_path: Path, port: int) -> int:
+def _spawn(home: Path, book_path: Path, stripe_book: Path | None, port: int) -> int:
     """Starts the process without a handle on it: it is meant to outlive us, which subprocess would warn about."""
     log = os.open(log_path(home), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     command = [sys.executable, "-m", "credit_pipeline.sandbox.billing"]
     options = ["--book", str(book_path), "--state", str(state_path(home)), "--port", str(port)]
+    if stripe_book is not None:
+        options += ["--stripe-book", str(stripe_book)]
     try:
         return os.posix_spawn(
             sys.executable,

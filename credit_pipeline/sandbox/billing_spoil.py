@@ -1,5 +1,5 @@
 """How each fault looks on the wire. Most are ordinary responses; some need the socket itself. Which requests they hit
-is in `billing_faults`.
+is in `billing_faults`; what a provider calls its errors is its dialect, Wix's is here.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,19 @@ DRIP_BYTES = 3_000
 HUGE_BYTES = 12_000_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What differs between the providers whose answers are spoilt."""
+
+    request_id: str
+    """The header of every answer's id."""
+    new_id: Callable[[], str]
+    refusal: Callable[[Fault], Response | None]
+    """The error of a fault, where the fault is an error."""
+    about_another: Callable[[dict[str, Any], str], dict[str, Any]]
+    """A right answer turned into one about another id."""
+
+
 def application_error(status: int, code: str, *, headers: dict[str, str] | None = None) -> Response:
     """Wix's error shape."""
     message = code.replace("_", " ").lower()
@@ -36,34 +50,52 @@ def application_error(status: int, code: str, *, headers: dict[str, str] | None 
 
 def answer(body: object, status: int = 200, *, headers: dict[str, str] | None = None) -> Response:
     """JSON with a request id, as all of Wix's answers have one."""
-    return _with_id(json.dumps(body, allow_nan=False).encode(), "application/json", status, headers)
+    return json_response(body, status, headers=headers, dialect=WIX)
 
 
-def spoilt(fault: Fault, request: Request, payload: Callable[[], dict[str, Any]], other_id: str) -> Response:
+def json_response(body: object, status: int, *, dialect: Dialect, headers: dict[str, str] | None = None) -> Response:
+    """JSON with a request id."""
+    return _with_id(dialect, json.dumps(body, allow_nan=False).encode(), "application/json", status, headers)
+
+
+def spoilt(
+    fault: Fault,
+    request: Request,
+    payload: Callable[[], dict[str, Any]],
+    other_id: str,
+    dialect: Dialect | None = None,
+) -> Response:
     """The response of a request that the fault hits; `payload` makes what the right answer would have been."""
-    kind = fault.kind
-    if kind in _STATUS:
-        return application_error(*_STATUS[kind])
-    if kind is FaultKind.RATE_LIMITED:
-        headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-        return application_error(429, "RESOURCE_EXHAUSTED", headers=headers)
+    kind, dialect = fault.kind, dialect or WIX
+    refusal = dialect.refusal(fault)
+    if refusal is not None:
+        return refusal
     if kind in (FaultKind.HTML_200, FaultKind.HTML_404):
         status = 200 if kind is FaultKind.HTML_200 else 404
-        return _with_id(b"<!doctype html><title>Sign in</title>", "text/html; charset=utf-8", status, None)
+        page = b"<!doctype html><title>Sign in</title>"
+        return _with_id(dialect, page, "text/html; charset=utf-8", status, None)
     if kind is FaultKind.REDIRECT:
-        return _with_id(b"", "text/plain", 302, {"Location": str(request.url_for("health"))})
+        return _with_id(dialect, b"", "text/plain", 302, {"Location": str(request.url_for("health"))})
     if kind is FaultKind.BAD_JSON:
         body = '{"instance": {"instanceId"' if fault.body is None else fault.body
-        return _with_id(body.encode("utf-8", "surrogatepass"), "application/json", 200, None)
+        return _with_id(dialect, body.encode("utf-8", "surrogatepass"), "application/json", 200, None)
     if kind is FaultKind.WRONG_INSTANCE:
-        whole = payload()
-        return answer(whole | {"instance": whole["instance"] | {"instanceId": other_id}})
+        return json_response(dialect.about_another(payload(), other_id), 200, dialect=dialect)
     if kind is FaultKind.HUGE:
-        return answer(payload() | {"filler": "x" * HUGE_BYTES})
+        return json_response(payload() | {"filler": "x" * HUGE_BYTES}, 200, dialect=dialect)
     if kind is FaultKind.GZIP:
         packed = gzip.compress(json.dumps(payload()).encode())
-        return _with_id(packed, "application/json", 200, {"Content-Encoding": "gzip"})
-    return _OnTheSocket(kind, json.dumps(payload()).encode())
+        return _with_id(dialect, packed, "application/json", 200, {"Content-Encoding": "gzip"})
+    return _OnTheSocket(kind, json.dumps(payload()).encode(), f"{dialect.request_id}: {dialect.new_id()}")
+
+
+def _wix_refusal(fault: Fault) -> Response | None:
+    if fault.kind in _STATUS:
+        return application_error(*_STATUS[fault.kind])
+    if fault.kind is FaultKind.RATE_LIMITED:
+        headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+        return application_error(429, "RESOURCE_EXHAUSTED", headers=headers)
+    return None
 
 
 _STATUS = {
@@ -74,23 +106,31 @@ _STATUS = {
     FaultKind.NOT_FOUND: (404, "NOT_FOUND"),
 }
 
+WIX = Dialect(
+    request_id=REQUEST_ID,
+    new_id=lambda: uuid4().hex,
+    refusal=_wix_refusal,
+    about_another=lambda whole, other_id: whole | {"instance": whole["instance"] | {"instanceId": other_id}},
+)
 
-def _with_id(body: bytes, media: str, status: int, headers: dict[str, str] | None) -> Response:
-    return Response(body, status, {REQUEST_ID: uuid4().hex, "Content-Type": media, **(headers or {})})
+
+def _with_id(dialect: Dialect, body: bytes, media: str, status: int, headers: dict[str, str] | None) -> Response:
+    return Response(body, status, {dialect.request_id: dialect.new_id(), "Content-Type": media, **(headers or {})})
 
 
 class _OnTheSocket(Response):
     """A fault below HTTP: writes to the connection itself and leaves it unusable."""
 
-    def __init__(self, kind: FaultKind, body: bytes) -> None:
+    def __init__(self, kind: FaultKind, body: bytes, request_id: str) -> None:
         super().__init__()
         self._kind = kind
         self._whole = body
+        self._request_id = request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bypassed
         transport: asyncio.Transport = scope["state"]["transport"]
         head = (
-            f"HTTP/1.1 200 OK\r\n{REQUEST_ID}: {uuid4().hex}\r\n"
+            f"HTTP/1.1 200 OK\r\n{self._request_id}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(self._whole)}\r\n"
         ).encode()
         if self._kind is FaultKind.TRUNCATED:

@@ -24,6 +24,9 @@ class ServerState:
     app_secret: str
     control_token: str
     book: str
+    stripe_key: str = ""
+    stripe_book: str | None = None
+    """The file of Stripe's book; None: the process speaks no Stripe."""
 
     def __repr__(self) -> str:
         return f"ServerState({self.base_url!r}, pid={self.pid})"
@@ -34,7 +37,9 @@ class ServerState:
         return f"http://127.0.0.1:{self.port}"
 
     @classmethod
-    def of_this_process(cls, *, port: int, credentials: Credentials, book: Path) -> Self:
+    def of_this_process(
+        cls, *, port: int, credentials: Credentials, book: Path, stripe_book: Path | None = None
+    ) -> Self:
         """The state of the process that calls this."""
         return cls(
             port=port,
@@ -44,6 +49,8 @@ class ServerState:
             app_secret=credentials.app_secret,
             control_token=credentials.control_token,
             book=str(book.resolve()),
+            stripe_key=credentials.stripe_key,
+            stripe_book=None if stripe_book is None else str(stripe_book.resolve()),
         )
 
     @classmethod
@@ -62,6 +69,11 @@ class ServerState:
             json.dump(asdict(self), file)
         scratch.replace(path)
 
+    def serves(self, book: Path, stripe_book: Path | None) -> bool:
+        """Whether the process is over these books."""
+        stripe = None if stripe_book is None else str(stripe_book.resolve())
+        return (self.book, self.stripe_book) == (str(book.resolve()), stripe)
+
     def process(self) -> psutil.Process | None:
         """The live process itself; None where it ended, even if its pid was given to another since."""
         try:
@@ -72,7 +84,9 @@ class ServerState:
         return process if alive else None
 
 
-def known_secret(path: Path) -> str | None:
-    """The app secret of an earlier process of the same home, so that an exported environment stays right."""
+def known_secrets(path: Path) -> tuple[str | None, str | None]:
+    """The app secret and Stripe's key of an earlier process of the same home, so that an exported environment stays
+    right; None for what there was not.
+    """
     earlier = ServerState.read(path)
-    return earlier.app_secret if earlier else None
+    return (earlier.app_secret or None, earlier.stripe_key or None) if earlier else (None, None)

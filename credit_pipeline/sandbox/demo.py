@@ -1,4 +1,4 @@
-"""The demo: a product with broken balances is planted, found, repaired under approval, and looked at again.
+"""The demo: two products with broken balances are planted, found, repaired under approval, and looked at again.
 
 The runs are the real Dagster jobs, in this process. What it came to is a value (contract.md `demo`); drawing it is the
 command line's.
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.sandbox.lifecycle import down, sandbox_system, truth, up
-from credit_pipeline.sandbox.wix_app import WixApp
+from credit_pipeline.sandbox.lifecycle import down, planted, sandbox_system, truth, up
+from credit_pipeline.sandbox.worlds import PRODUCTS
 from credit_pipeline.services.ports import Progress, Selection
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.system import CreditSystem
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -39,23 +40,23 @@ def run_demo(
     Its servers stop however it ends, a signal included.
     """
     with _stopping(home):
-        say(f"Planting {accounts:,} accounts with five weeks of past.")
+        say(f"Planting {accounts:,} accounts in each of {' and '.join(PRODUCTS)}, with five weeks of past.")
         environment = up(home, accounts=accounts, seed=seed, fresh=True, progress=progress)
         with _exported(environment), _dagster(home, environment) as instance:
-            return {"systems": {sandbox_system().name: _play(home, instance, environment, say, progress)}}
+            return {"systems": {name: _play(home, instance, name, say, progress) for name in planted(home)}}
 
 
 def _play(
-    home: Path,
-    instance: "dg.DagsterInstance",
-    environment: Mapping[str, str],
-    say: Say,
-    progress: Progress | None,
+    home: Path, instance: "dg.DagsterInstance", name: str, tell: Say, progress: Progress | None
 ) -> dict[str, Any]:
     from credit_pipeline.orchestration.runs import apply_run, reconcile_run
 
-    system = sandbox_system()
-    with WixApp(environment["WIX_DATABASE_URL"]) as app:
+    system = sandbox_system(name)
+
+    def say(sentence: str) -> None:
+        tell(f"{name}: {sentence}")
+
+    with PRODUCTS[name](os.environ[system.store.url_env]) as app:
         before = app.last_change()
         dry = reconcile_run(system, instance, progress=progress)
         report = _report(dry)
@@ -64,14 +65,14 @@ def _play(
         applied = refused
         if refused.plan["state"] == "quarantined":
             say(f"Live run: plan {refused.plan_id} is quarantined: {'; '.join(refused.plan['failures'])}.")
-            _approve(home, str(refused.plan_id), say)
+            _approve(system, home, str(refused.plan_id), say)
             applied = apply_run(system, instance, str(refused.plan_id), attended=True)
         outcomes = Counter(applied.plan["outcomes"])
         say(f"Applied: {outcomes['changed']:,} accounts changed, {applied.plan['totals']['credits']:,} credits given.")
         again = reconcile_run(system, instance, dry_run=False, attended=True, progress=progress)
         changed_again = again.plan["outcomes"].get("changed", 0)
         say(f"Second live run: {changed_again:,} accounts changed, {len(_report(again).mismatches):,} left for people.")
-        return _result(truth(home), report, applied.plan) | {
+        return _result(truth(home, name), report, applied.plan) | {
             "second_run_changed": changed_again,
             "credits_lost": app.credits_lost(before),
             "runs": [run.run_id for run in (dry, refused, applied, again)],
@@ -80,16 +81,16 @@ def _play(
         }
 
 
-def _approve(home: Path, plan_id: str, say: Say) -> None:
-    with open_gateways(sandbox_system(), home, os.environ) as gateways:
+def _approve(system: CreditSystem, home: Path, plan_id: str, say: Say) -> None:
+    with open_gateways(system, home, os.environ) as gateways:
         released = gateways.plans.approve(plan_id, Selection(lane="auto"), APPROVER, REASON)
     say(f"Approved by {APPROVER}: {released:,} rows of lane auto. What needs a person's word by name stays held.")
 
 
 def _result(planted: Mapping[str, Any], report: Report, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Planted against found, and what became of it, per code of the account."""
-    right = {account["account_id"]: account["code"] for account in planted["accounts"]}
-    found = {str(mismatch.account_id): mismatch.code for mismatch in report.mismatches}
+    right = {account["billing_id"] or account["account_id"]: account["code"] for account in planted["accounts"]}
+    found = {str(mismatch.account_id or mismatch.billing_id): mismatch.code for mismatch in report.mismatches}
     corrected, held = Counter[str](), Counter[str]()
     for row in plan["rows"]:
         (corrected if row["outcome"] in DONE else held)[found[row["account_id"]]] += 1

@@ -55,6 +55,8 @@ class Planted:
     secondary: tuple[str, ...] = ()
     auto: Change | None = None
     approve: Change | None = None
+    steps: tuple[str, ...] = ()
+    """The names of the automatic correction's steps, where they are not plain from `auto`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,11 @@ class Script:
     installed: datetime | None = None
     """When the site appears, where that is after the watch began."""
     planted: Planted | None = None
+
+    @property
+    def billing_id(self) -> None:
+        """Nobody here is without an account, which names the subject in a report."""
+        return None
 
 
 def renew(state: State) -> State:

@@ -1,41 +1,30 @@
 """The sandbox's servers and data: up, down, and what to export to use them.
 
-Up means: the embedded Postgres with the product `wix_app`, its five weeks of past, and our schema; the billing server
-over the same sites; a database for Dagster. What the data is, is in `population.py` and `past.py`.
+Up means: the embedded Postgres with a database for each planted product, its five weeks of past, and our schema; the
+billing server over both providers' books; a database for Dagster. What the data is, is in `worlds.py` and `past.py`.
 """
 
 import fcntl
 import json
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import psycopg
-from psycopg import sql
-
-from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.adapters.install import install
+from credit_pipeline.adapters.anchors import Anchors
 from credit_pipeline.adapters.system_yaml import PACKAGED, load_system
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.sandbox import billing_process
-from credit_pipeline.sandbox.author import WATCH
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.book_billing import BookBilling
-from credit_pipeline.sandbox.life import Life
-from credit_pipeline.sandbox.past import write_past
-from credit_pipeline.sandbox.population import scripts
+from credit_pipeline.sandbox import bestauth, billing_process, wix_app
+from credit_pipeline.sandbox.planting import book_of, plant, truth_of
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.sandbox.truth import save_truth, truth_of
-from credit_pipeline.sandbox.wix_app import NAME, WixApp
+from credit_pipeline.sandbox.worlds import WORLDS
 from credit_pipeline.services.ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 DAGSTER = "dagster"
-PLANTING = 1
+PLANTING = 2
 """Raised when the same seed comes to plant something else, so that an older sandbox is planted again."""
 
 
@@ -64,15 +53,15 @@ class Sandbox:
         scratch.replace(_folder(home) / "sandbox.json")
 
 
-def sandbox_system() -> CreditSystem:
-    """The packaged system the sandbox is made for, whatever folder of systems is in effect."""
-    return load_system(NAME, PACKAGED)
+def sandbox_system(name: str = wix_app.NAME) -> CreditSystem:
+    """The packaged system of that name, whatever folder of systems is in effect."""
+    return load_system(name, PACKAGED)
 
 
 def up(
     home: Path, *, accounts: int = 2_000, seed: int = 1, fresh: bool = False, progress: Progress | None = None
 ) -> dict[str, str]:
-    """Servers running and data planted; returns what to export to use them.
+    """Servers running and data planted, so many accounts in each system; returns what to export to use them.
 
     What is there already is kept, unless `fresh` or of another size or seed. A sandbox whose making was interrupted is
     made again from the beginning.
@@ -85,7 +74,7 @@ def up(
         if found is None or fresh or replace(found, present="") != wanted:
             _plant(home, server, wanted, progress)
         server.create_database(DAGSTER)
-        billing_process.start_process(_folder(home), _book(home))
+        _start_billing(home)
     return environment(home)
 
 
@@ -106,7 +95,7 @@ def running(home: Path) -> Iterator[dict[str, str]]:
         raise _not_planted()
     with EmbeddedPostgres(home):
         ran = billing_process.running(_folder(home)) is not None
-        billing_process.start_process(_folder(home), _book(home))
+        _start_billing(home)
         try:
             yield environment(home)
         finally:
@@ -115,8 +104,9 @@ def running(home: Path) -> Iterator[dict[str, str]]:
 
 
 def planted(home: Path) -> tuple[str, ...]:
-    """The systems a complete sandbox of that working folder holds."""
-    return (NAME,) if Sandbox.read(home) else ()
+    """The systems a complete sandbox of that working folder holds; none of one that was planted by an older program."""
+    found = Sandbox.read(home)
+    return tuple(WORLDS) if found is not None and found.planting == PLANTING else ()
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -127,18 +117,21 @@ def environment(home: Path) -> dict[str, str]:
     return {
         "CREDIT_PIPELINE_HOME": str(home.expanduser().resolve()),
         "CREDIT_PIPELINE_DAGSTER_URL": server.url(DAGSTER),
-        "WIX_DATABASE_URL": server.url(NAME),
+        "WIX_DATABASE_URL": server.url(wix_app.NAME),
         "WIX_API_URL": billing.base_url,
         "WIX_APP_ID": billing.app_id,
         "WIX_APP_SECRET": billing.app_secret,
+        "BESTAUTH_DATABASE_URL": server.url(bestauth.NAME),
+        "BESTAUTH_STRIPE_URL": billing.base_url,
+        "BESTAUTH_STRIPE_KEY": billing.stripe_key,
     }
 
 
-def truth(home: Path) -> dict[str, Any]:
-    """What was planted. Raises ConfigurationError where nothing was."""
-    if not planted(home):
+def truth(home: Path, name: str = wix_app.NAME) -> dict[str, Any]:
+    """What was planted in that system. Raises ConfigurationError where nothing was."""
+    if name not in planted(home):
         raise _not_planted()
-    answers: dict[str, Any] = json.loads((_folder(home) / "truth.json").read_text(encoding="utf-8"))
+    answers: dict[str, Any] = json.loads(truth_of(_world(home, name)).read_text(encoding="utf-8"))
     return answers
 
 
@@ -147,46 +140,28 @@ def _not_planted() -> ConfigurationError:
 
 
 def _plant(home: Path, server: EmbeddedPostgres, wanted: Sandbox, progress: Progress | None) -> None:
-    """Product, past, truth and billing from nothing. The record that it is complete comes last."""
-    folder, system = _folder(home), sandbox_system()
+    """Products, past, truth and billing from nothing. The record that it is complete comes last."""
     present = datetime.now(UTC).replace(microsecond=0)
-    written = list(scripts(system.catalogue, accounts=wanted.accounts, seed=wanted.seed, present=present))
-    (folder / "sandbox.json").unlink(missing_ok=True)
-    billing_process.stop_process(folder)
-    shutil.rmtree(folder / "past", ignore_errors=True)
-    _new_database(server)
-    life = Life(written, seed=wanted.seed, start=present - WATCH)
-    book = BillingBook({script.account_id: script.instance for script in written}, path=_book(home))
-    with WixApp(server.url(NAME)) as app:
-        app.create(system.catalogue)
-        install(server.url(NAME), system)
-        # The memory names the past's snapshots, so they are kept; they belong to the sandbox and go with it.
-        with open_gateways(system, folder / "past", _reading(server)) as gateways:
-            past = replace(gateways, billing=BookBilling(book))
-            write_past(system, past, app, life, book, present=present, progress=progress)
-    book.save()
-    save_truth(folder / "truth.json", truth_of(written, life.states, system=NAME, seed=wanted.seed, present=present))
+    (_folder(home) / "sandbox.json").unlink(missing_ok=True)
+    billing_process.stop_process(_folder(home))
+    systems = {_world(home, name): sandbox_system(name) for name in WORLDS}
+    for name in WORLDS:  # the audit begins anew with the database
+        Anchors(home.expanduser().resolve(), name).set_aside()
+    plant(server, systems, accounts=wanted.accounts, seed=wanted.seed, present=present, progress=progress)
     replace(wanted, present=present.isoformat()).write(home)
 
 
-def _reading(server: EmbeddedPostgres) -> Mapping[str, str]:
-    """The environment of the past, in which billing is a book."""
-    nowhere = {"WIX_API_URL": "http://127.0.0.1:9", "WIX_APP_ID": "past", "WIX_APP_SECRET": "past"}
-    return {"WIX_DATABASE_URL": server.url(NAME)} | nowhere
-
-
-def _new_database(server: EmbeddedPostgres) -> None:
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(NAME)))
-    server.create_database(NAME)
+def _start_billing(home: Path) -> None:
+    wix, stripe = (book_of(_world(home, name)) for name in (wix_app.NAME, bestauth.NAME))
+    billing_process.start_process(_folder(home), wix, stripe_book=stripe)
 
 
 def _folder(home: Path) -> Path:
     return home.expanduser().resolve() / "sandbox"
 
 
-def _book(home: Path) -> Path:
-    return _folder(home) / "billing_book.json"
+def _world(home: Path, name: str) -> Path:
+    return _folder(home) / name
 
 
 @contextmanager

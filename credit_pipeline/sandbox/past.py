@@ -10,65 +10,50 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from credit_pipeline.sandbox.author import LAST_LOOK, WATCH
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.life import Life, Step
-from credit_pipeline.sandbox.wix_app import WixApp
-from credit_pipeline.services.collect import collect_balances, collect_subscriptions
+from credit_pipeline.sandbox.worlds import World
+from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
 from credit_pipeline.services.ports import Gateways, Progress
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem
 
-SPACING = timedelta(hours=23)
-"""Between two looks. More than 24 hours would break every proof by history; fewer looks make the sandbox sooner."""
 
-
-def looks(present: datetime) -> list[datetime]:
+def looks(present: datetime, spacing: timedelta) -> list[datetime]:
     """When the collector looked, oldest first."""
     last = present - LAST_LOOK
-    return [last - SPACING * number for number in reversed(range((WATCH - LAST_LOOK) // SPACING + 1))]
+    return [last - spacing * number for number in reversed(range((WATCH - LAST_LOOK) // spacing + 1))]
 
 
 def write_past(
     system: CreditSystem,
     gateways: Gateways,
-    app: WixApp,
-    life: Life,
-    book: BillingBook,
+    world: World,
     *,
     present: datetime,
     progress: Progress | None = None,
 ) -> None:
-    """Lives through the watch and on to the present. `gateways.billing` must read `book`."""
-    app.install(life.first())
-    app.settle_down()
-    moments = looks(present)
+    """Lives through the watch and on to the present, and looks at it by the world's own gateways (`as_seen`)."""
+    world.begin()
+    world.settle_down()
+    moments = looks(present, world.spacing)
     with _silent(system):
         for number, now in enumerate(moments, 1):
-            _happen(app, book, life.until(now))
+            world.live(now)
             report = look(system, gateways, now)
             assert not report.refusals, report.refusals
             if progress is not None:
                 progress(number, len(moments))
-    _happen(app, book, life.until(present))
-    app.settle_down()
+    world.live(present)
+    world.settle_down()
 
 
 def look(system: CreditSystem, gateways: Gateways, now: datetime, *, settle: bool = True) -> Report:
     """One run at another time, scheduled unless it does not settle: collect, judge, remember."""
     run_id = f"past-{now:%Y%m%dT%H%M%S}"
     balances = collect_balances(gateways, run_id=run_id, now=now)
-    subscriptions = collect_subscriptions(gateways, balances, run_id=run_id, now=now)
-    return reconcile(system, gateways, balances, subscriptions, now=now, settle=settle)
-
-
-def _happen(app: WixApp, book: BillingBook, step: Step) -> None:
-    for account, values in step.billed:
-        book.patch(account, **values)
-    if step.installed:
-        app.install(step.installed.values())
-    if step.moved:
-        app.move(step.moved.values())
+    identities = collect_identities(gateways, run_id=run_id, now=now)
+    subscriptions = collect_subscriptions(gateways, balances, identities, run_id=run_id, now=now)
+    return reconcile(system, gateways, balances, subscriptions, identities=identities, now=now, settle=settle)
 
 
 @contextmanager

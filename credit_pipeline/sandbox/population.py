@@ -28,8 +28,7 @@ def scripts(catalogue: Catalogue, *, accounts: int, seed: int, present: datetime
 
     Raises ConfigurationError where fewer sites are asked for than the incidents need.
     """
-    if accounts < SMALLEST:
-        raise ConfigurationError(f"sandbox: {accounts} accounts are too few to plant in: ask for at least {SMALLEST}")
+    large_enough(accounts)
     author = Author(catalogue, seed=seed, present=present)
     kinds = [kind for kind in BROKEN for _ in range(_count(kind, accounts))]
     weights = list(accumulate(kind.share for kind in HEALTHY))
@@ -37,6 +36,12 @@ def scripts(catalogue: Catalogue, *, accounts: int, seed: int, present: datetime
     kinds += author.random.choices(HEALTHY, cum_weights=weights, k=accounts - len(kinds))
     author.random.shuffle(kinds)
     return (kind.write(author, kind.name) for kind in kinds)
+
+
+def large_enough(accounts: int) -> None:
+    """Raises ConfigurationError for a population that has no room for every incident."""
+    if accounts < SMALLEST:
+        raise ConfigurationError(f"sandbox: {accounts} accounts are too few to plant in: ask for at least {SMALLEST}")
 
 
 def outcome(script: Script) -> tuple[State, Instance]:

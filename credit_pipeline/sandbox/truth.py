@@ -9,13 +9,37 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from credit_pipeline.sandbox.life import Planted, Script, State
+from credit_pipeline.sandbox.life import Planted, State
+
+
+class Told(Protocol):
+    """A script, as far as the truth needs it."""
+
+    @property
+    def account_id(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
+    def billing_id(self) -> str | None:
+        """The id at billing, where the subject has no account in the store."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The story's name."""
+        ...
+
+    @property
+    def planted(self) -> Planted | None:
+        """The right answer, where something is wrong."""
+        ...
 
 
 def truth_of(
-    scripts: Iterable[Script], states: Mapping[str, State], *, system: str, seed: int, present: datetime
+    scripts: Iterable[Told], states: Mapping[str, State], *, system: str, seed: int, present: datetime
 ) -> dict[str, Any]:
     """The truth as JSON: counts per primary code, every broken site, and the healthy ones by kind."""
     broken: list[dict[str, Any]] = []
@@ -47,15 +71,17 @@ def save_truth(path: Path, truth: Mapping[str, Any]) -> None:
     scratch.replace(path)
 
 
-def _account(script: Script, planted: Planted, state: State) -> dict[str, Any]:
+def _account(script: Told, planted: Planted, state: State) -> dict[str, Any]:
     relabelled = planted.auto(state) if planted.auto else state
     return {
         "account_id": script.account_id,
+        "billing_id": script.billing_id,
         "kind": script.kind,
         "code": planted.code,
         "secondary": list(planted.secondary),
         "lane": planted.lane,
         "note": planted.note,
+        "steps": list(planted.steps),
         "now": _row(state),
         "auto": _correction(state, relabelled) if planted.auto else None,
         "approve": _correction(relabelled, planted.approve(relabelled)) if planted.approve else None,

@@ -1,13 +1,18 @@
 """Judgements and counts → the Report a person reads. Decides nothing."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from credit_pipeline.domain.classify import Judgement
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from credit_pipeline.domain.codes import CODES, UNKNOWN
 from credit_pipeline.domain.guards import PlanFacts, judge_collection
+from credit_pipeline.domain.judgement import Judgement
+from credit_pipeline.services.identity_report import identity_report
 from credit_pipeline.services.ports import CollectionRecord, Gateways, MemoryStore, Snapshot
 from credit_pipeline.services.remember import actual, expected
 from credit_pipeline.services.report import Mismatch, Report, Source, facts_record
@@ -23,6 +28,8 @@ class Run:
     gateways: Gateways
     balances: Snapshot
     subscriptions: Snapshot
+    identities: Snapshot | None = None
+    """Who is who; None where the store's ids are those at billing."""
     now: datetime
     memory: MemoryStore | None
     last: CollectionRecord | None
@@ -30,6 +37,11 @@ class Run:
     judged: Sequence[Judgement]
     partial: bool = False
     """Only named accounts were read: their number says nothing about the source."""
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All that this run rests on."""
+        return tuple(filter(None, (self.balances, self.identities, self.subscriptions)))
 
     @property
     def facts(self) -> PlanFacts:
@@ -45,7 +57,7 @@ class Run:
             store_rows=self.balances.rows,
             answered=self.screened.answered,
             last_answered=self.last.answered if self.last and not self.partial else None,
-            finished_at=max(self.balances.finished_at, self.subscriptions.finished_at),
+            finished_at=max(snapshot.finished_at for snapshot in self.snapshots),
         )
 
     @property
@@ -80,7 +92,7 @@ class Run:
             classes=dict(sorted(Counter(j.primary.value for j in wrong if j.primary).items())),
             direction="both" if self.gateways.billing.lists else "store_only",
             mismatches=tuple(_mismatch(self, judgement) for judgement in wrong),
-            identities={"by_layer": {"same_id": self.screened.population}, "unmapped": 0, "conflicts": 0},
+            identities=_identities(self),
             history="not_evaluated" if self.memory is None else "first_run" if self.last is None else "evaluated",
             facts=facts_record(self.facts),
             refusals=self.refusals,
@@ -92,7 +104,25 @@ class Run:
 
 
 def _files(run: Run) -> dict[str, str]:
-    return {s.noun: f"{s.path}#{s.sha256}" for s in (run.balances, run.subscriptions)}
+    return {s.noun: f"{s.path}#{s.sha256}" for s in run.snapshots}
+
+
+def _identities(run: Run) -> Mapping[str, Any]:
+    """All users by their best layer, paid or not."""
+    if run.identities is None:
+        return {"by_layer": {"same_id": run.screened.population}, "unmapped": 0, "conflicts": 0}
+    read = run.gateways.snapshots.read
+    balances, identities = read(run.balances).select(["account_id"]), read(run.identities)
+    if run.partial:  # of the accounts that were not read it is not known whether they exist
+        claimed = [
+            pc.list_flatten(identities["mapped"]),
+            pc.struct_field(pc.list_flatten(identities["metadata"]), "value"),
+        ]
+        named = [pa.table({"account_id": one.combine_chunks()}, schema=balances.schema) for one in claimed]
+        balances = pa.concat_tables([balances, *named]).group_by("account_id").aggregate([])
+    as_of = run.now.isoformat()
+    report = identity_report(run.system.name, balances, identities, read(run.subscriptions), as_of=as_of)
+    return {**report.summary(), "ended_without_account": run.screened.apart}
 
 
 def _source(run: Run) -> Source:
@@ -119,8 +149,8 @@ def _mismatch(run: Run, judgement: Judgement) -> Mismatch:
     deltas = [c.delta for c in judgement.corrections]
     return Mismatch(
         fingerprint=found.fingerprint,
-        account_id=judgement.account.account_id,
-        billing_id=judgement.account.billing.billing_id,
+        account_id=judgement.account.store_id,
+        billing_id=judgement.account.billing.billing_id or None,
         code=primary.value,
         secondary=tuple(code.value for code in judgement.secondary),
         severity=severity.value,
@@ -140,7 +170,7 @@ def _notices(run: Run) -> Iterator[str]:
     name = system.name
     if run.memory is None:
         yield f"{name}: nothing is remembered, so history was not evaluated: run credit-pipeline init {name}"
-    if system.policy.renewal is None:
+    if system.policy.renewal is None and not system.ledger:
         yield f"{name}: policy.renewal is not declared, so the system is report-only: declare it in defs.yaml"
     for label, credits in run.gateways.store.catalogue().items():
         known = next((plan for plan in system.catalogue.plans if plan.label == label), None)

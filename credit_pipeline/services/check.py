@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
 from credit_pipeline.services.ports import Gateways, Progress, Snapshot
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
@@ -29,14 +29,18 @@ def check(
     """
     with ThreadPoolExecutor(1) as beside:
         balances = collect_balances(gateways, run_id=run_id, now=now, accounts=accounts)
+        identities = collect_identities(gateways, run_id=run_id, now=now)
         observations = beside.submit(gateways.memory.observations) if gateways.memory.installed() else None
         if subscriptions is None:
-            subscriptions = collect_subscriptions(gateways, balances, run_id=run_id, now=now, progress=progress)
+            subscriptions = collect_subscriptions(
+                gateways, balances, identities, run_id=run_id, now=now, accounts=accounts, progress=progress
+            )
         return reconcile(
             system,
             gateways,
             balances,
             subscriptions,
+            identities=identities,
             now=now,
             accounts=accounts,
             keep_all=keep_all,

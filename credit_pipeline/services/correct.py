@@ -4,7 +4,7 @@ Nothing here writes to the product: the plan store's apply_batch does, and repea
 locks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,7 +16,8 @@ from credit_pipeline.domain.guards import Failure, Verdict, judge_plan
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import Resolved
 from credit_pipeline.services.accounts import accounts_of
-from credit_pipeline.services.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
+from credit_pipeline.services.confirm_ledger import Answers, Doubt, customers_of_rows
 from credit_pipeline.services.decision_log import DecisionLog
 from credit_pipeline.services.ports import Gateways, PlanRow, RowOutcome, SavedPlan
 from credit_pipeline.services.reconcile import reconcile
@@ -119,16 +120,27 @@ def confirm(system: CreditSystem, gateways: Gateways, plan: SavedPlan, *, now: d
     rows = released(plan)
     pinned = gateways.plans.pinned()
     held: dict[int, tuple[str, str]] = {}
-    pull = gateways.billing.pull([row.correction.billing_id for row in rows], now)
-    answers = {answer["billing_id"]: answer for answer in _as_screened(pull.table.to_pylist())}
+    doubt_of = _doubts(system, gateways, plan, rows, now)
     for row in rows:
         drift = _catalogue_drift(system, row.correction, pinned)
-        doubt = ("blocked_by_guard", drift) if drift else _doubt(system, row.correction, answers, now)
+        doubt = ("blocked_by_guard", drift) if drift else doubt_of(row.correction)
         if doubt:
             held[row.seq] = doubt
     if held:
         gateways.plans.hold(plan.plan_id, held)
     return gateways.plans.load(plan.plan_id)
+
+
+def _doubts(
+    system: CreditSystem, gateways: Gateways, plan: SavedPlan, rows: Sequence[PlanRow], now: datetime
+) -> Callable[[Correction], Doubt | None]:
+    """Billing asked about these rows' customers, and the question whether it still says the same about one."""
+    if system.ledger:
+        pull = gateways.billing.pull(customers_of_rows(row.correction for row in rows), now)
+        return Answers(system, pull, as_of=plan.as_of, now=now).doubt
+    pull = gateways.billing.pull([row.correction.billing_id for row in rows], now)
+    answers = {answer["billing_id"]: answer for answer in _as_screened(pull.table.to_pylist())}
+    return lambda correction: _doubt(system, correction, answers, now)
 
 
 def _as_screened(answers: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
@@ -138,7 +150,7 @@ def _as_screened(answers: Iterable[dict[str, object]]) -> Iterator[dict[str, obj
 
 def _doubt(
     system: CreditSystem, correction: Correction, answers: dict[object, dict[str, object]], now: datetime
-) -> tuple[str, str] | None:
+) -> Doubt | None:
     answer = answers.get(correction.billing_id)
     if answer is None or answer["lookup"] == Lookup.ERROR:
         return "blocked_by_guard", "billing did not confirm this account: run again when it answers"
@@ -190,12 +202,31 @@ def finish(gateways: Gateways, plan_id: str) -> SavedPlan:
 def verify(
     system: CreditSystem, gateways: Gateways, plan_id: str, *, now: datetime, run_id: str
 ) -> tuple[AccountId, ...]:
-    """Classify the touched accounts again; returns those that would still be corrected automatically."""
+    """Classify the touched accounts again; returns those that would still be corrected automatically.
+
+    One transaction makes one grant, so that of another period of the same account the next plan may well make another.
+    """
     plan = gateways.plans.load(plan_id)
-    touched = sorted({row.correction.account_id for row in plan.rows if row.outcome == "changed"})
+    changed = [row.correction for row in plan.rows if row.outcome == "changed"]
+    touched = sorted({correction.account_id for correction in changed})
     if not touched:
         return ()
-    balances = collect_balances(gateways, run_id=f"{run_id}-verify", now=now, accounts=touched)
-    subscriptions = collect_subscriptions(gateways, balances, run_id=f"{run_id}-verify", now=now)
-    report = reconcile(system, gateways, balances, subscriptions, now=now, accounts=touched)
-    return tuple(c.account_id for c in report.corrections if c.lane is Lane.AUTO)
+    run_id = f"{run_id}-verify"
+    balances = collect_balances(gateways, run_id=run_id, now=now, accounts=touched)
+    identities = collect_identities(gateways, run_id=run_id, now=now)
+    subscriptions = collect_subscriptions(
+        gateways, balances, identities, run_id=run_id, now=now, accounts=touched if identities else None
+    )
+    report = reconcile(system, gateways, balances, subscriptions, identities=identities, now=now, accounts=touched)
+    granted = {correction.account_id for correction in changed if correction.grant}
+    keys = {str(correction.grant.grant_key) for correction in changed if correction.grant}
+    return tuple(
+        one.account_id
+        for one in report.corrections
+        if one.lane is Lane.AUTO and not (one.account_id in granted and _another_grant(one, keys))
+    )
+
+
+def _another_grant(correction: Correction, keys: Container[str]) -> bool:
+    """Whether it is nothing but the grant of a key that was not among these."""
+    return len(correction.steps) == 1 and correction.grant is not None and str(correction.grant.grant_key) not in keys

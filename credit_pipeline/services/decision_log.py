@@ -7,10 +7,10 @@ import hashlib
 import hmac
 import logging
 
-from credit_pipeline.domain.classify import Judgement
 from credit_pipeline.domain.codes import CODES
 from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.domain.ids import AccountId
+from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.services.ports import RowOutcome
 
 

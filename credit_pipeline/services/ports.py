@@ -21,13 +21,15 @@ Tables cross these ports as Arrow. Columns:
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from credit_pipeline.domain.account import Memory
+from credit_pipeline.domain.audit import AuditedCorrection, AuditedGrant, AuditRow, TakenKey
 from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 
@@ -238,6 +240,7 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
 class IdentityStore(Store, Protocol):
     """A ledger's store, whose users have an id of their own. Read-only."""
 
@@ -388,6 +391,38 @@ class Selection:
     accounts: tuple[str, ...] = ()
 
 
+class AuditSnapshot(Protocol):
+    """The audit of one system and what must agree with it, of one moment. Each iterator is read once, row by row."""
+
+    def head(self) -> tuple[int, str]:
+        """The chain's head as the database has it: (sequence number, hash)."""
+        ...
+
+    def rows(self) -> Iterator[AuditRow]:
+        """The whole chain, oldest first."""
+        ...
+
+    def keys(self) -> Iterator[TakenKey]:
+        """Every taken key, by audit row."""
+        ...
+
+    def corrections(self) -> Iterator[AuditedCorrection]:
+        """Every correction that says it was changed or names an audit row, by audit row."""
+        ...
+
+    def grants(self) -> Iterator[AuditedGrant]:
+        """Every grant of ours, by the audit row of its key."""
+        ...
+
+    def plans(self, plan_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """These saved plans without their rows, oldest first."""
+        ...
+
+    def approvals(self, plan_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """The decisions about these plans, and earlier ones about rows that were changed in them, oldest first."""
+        ...
+
+
 class PlanStore(Protocol):
     """Saved plans, approvals, and the one door to the product's tables."""
 
@@ -442,6 +477,10 @@ class PlanStore(Protocol):
         """The chain's head: (sequence number, hash)."""
         ...
 
+    def audit_snapshot(self) -> AbstractContextManager[AuditSnapshot]:
+        """The whole audit, to be verified or exported; nothing that is committed later is seen."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateways:
@@ -452,3 +491,125 @@ class Gateways:
     memory: MemoryStore
     plans: PlanStore
     snapshots: Snapshots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """Who decided, and why; both are kept with what was changed."""
+
+    who: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Which findings are meant: those that fit every word given. No word at all means all of them."""
+
+    fingerprints: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedMismatch:
+    """A finding by its names. An acceptance that ran out counts as open."""
+
+    fingerprint: str
+    account_id: AccountId
+    code: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownMismatch:
+    """A finding with its life. `opened_at` is of the current opening; who decided is told while that still counts."""
+
+    fingerprint: str
+    account_id: AccountId
+    billing_id: BillingId | None
+    code: str
+    severity: str
+    lane: str
+    is_event: bool
+    state: str
+    delta: int | None
+    expected: Mapping[str, Any]
+    actual: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    opened_at: datetime
+    first_seen: datetime
+    last_seen: datetime
+    seen_count: int
+    closed_why: str | None
+    accepted_until: datetime | None
+    decided_by: str | None
+    decided_at: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemption:
+    """An account that is left alone, and until when. None: until a person ends it."""
+
+    account_id: AccountId
+    reason: str
+    until: datetime | None
+    set_by: str
+    set_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The kill switch, set. `by` is None where it was set past the command."""
+
+    since: datetime
+    by: str | None
+    reason: str | None
+
+
+class Lifecycle(Protocol):
+    """What people decide outside of plans. Each change is written in one transaction with who, when and why."""
+
+    def mismatches(self, states: Sequence[str], chosen: Chosen) -> Sequence[KnownMismatch]:
+        """Findings in these states, longest open first."""
+        ...
+
+    def named(self, chosen: Chosen) -> Sequence[NamedMismatch]:
+        """Findings in any state, by name only."""
+        ...
+
+    def counts(self, chosen: Chosen) -> Mapping[str, int]:
+        """State → findings."""
+        ...
+
+    def acknowledge(self, fingerprints: Sequence[str], decided: Decided) -> Sequence[str]:
+        """Notes that somebody looks after these. Returns those that were open; any other is left as it is."""
+        ...
+
+    def accept(self, fingerprints: Sequence[str], decided: Decided, *, until: datetime | None) -> Sequence[str]:
+        """Makes these count no more, until then. Returns those it changed: a resolved one is left as it is."""
+        ...
+
+    def exemptions(self) -> Sequence[Exemption]:
+        """Every exemption, those that ran out too."""
+        ...
+
+    def exempt(self, accounts: Sequence[AccountId], decided: Decided, *, until: datetime | None) -> Sequence[AccountId]:
+        """Leaves these accounts alone. Returns those that were exempt already, with other words."""
+        ...
+
+    def end_exemptions(self, accounts: Sequence[AccountId], decided: Decided) -> None:
+        """Ends all of them or, where one is not exempt, none. Raises DecisionError naming it."""
+        ...
+
+    def stopped(self) -> Stopped | None:
+        """Since when nothing is applied, or None."""
+        ...
+
+    def stop(self, decided: Decided) -> bool:
+        """Sets the kill switch, after the batch under way. False where it was set already; then it stays as it is."""
+        ...
+
+    def resume(self, decided: Decided) -> bool:
+        """Clears the kill switch. False where it was not set."""
+        ...

@@ -5,20 +5,25 @@ seen is remembered only after a complete collection of the whole population.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
+from credit_pipeline.domain.account import Account
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.assemble_report import Run
 from credit_pipeline.services.decision_log import DecisionLog
-from credit_pipeline.services.ports import OBSERVATIONS, Gateways, Snapshot
+from credit_pipeline.services.plan_words import PlanWords
+from credit_pipeline.services.ports import OBSERVATIONS, Gateways, MemoryStore, Snapshot
 from credit_pipeline.services.remember import findings_of, observations_of
 from credit_pipeline.services.report import Report
-from credit_pipeline.services.screen import screen
+from credit_pipeline.services.screen import Screened, screen
+from credit_pipeline.services.screen_ledger import screen_ledger
+from credit_pipeline.services.subjects import read_since, subjects_of
 from credit_pipeline.services.system import CreditSystem
 
 
@@ -28,6 +33,7 @@ def reconcile(
     balances: Snapshot,
     subscriptions: Snapshot,
     *,
+    identities: Snapshot | None = None,
     now: datetime,
     settle: bool = False,
     accounts: Sequence[AccountId] | None = None,
@@ -36,32 +42,30 @@ def reconcile(
 ) -> Report:
     """Compare, judge, remember. With `accounts` only those are judged and nothing is remembered.
 
-    `observations` is where they come from if somebody is reading them already.
+    A ledger needs `identities`. `observations` is where they come from if somebody is reading them already.
     """
     log = DecisionLog(system.name)
     log.started()
     memory = gateways.memory if gateways.memory.installed() else None
     last = memory.last_collection() if memory else None
-    screened = screen(
-        gateways.snapshots.read(balances),
-        gateways.snapshots.read(subscriptions),
-        (observations or memory.observations)() if memory else OBSERVATIONS.empty_table(),
-        catalogue=system.catalogue,
-        policy=system.policy,
+    first_run = memory is not None and last is None
+    look = _Look(
+        system=system,
+        gateways=gateways,
+        memory=memory,
+        balances=balances,
+        subscriptions=subscriptions,
+        observations=(observations or memory.observations)() if memory else OBSERVATIONS.empty_table(),
         now=now,
-        first_run=memory is not None and last is None,
-        watched=memory.watched() if memory else (),
-        exempt=memory.exempt(now) if memory else (),
+        first_run=first_run,
         keep_all=keep_all,
     )
-    rules = Rules(
-        catalogue=system.catalogue,
-        policy=system.policy,
-        now=now,
-        settle=settle,
-        first_run=memory is not None and last is None,
-    )
-    suspects = accounts_of(screened.suspects, system.catalogue, memory, now)
+    if system.ledger:
+        assert identities is not None, f"{system.name}: a ledger is judged with its identities"
+        screened, suspects = look.of_ledger(identities, partial=accounts is not None)
+    else:
+        screened, suspects = look.of_counter()
+    rules = Rules(catalogue=system.catalogue, policy=system.policy, now=now, settle=settle, first_run=first_run)
     judged = [classify(account, rules) for account in suspects]
     for judgement in judged:
         log.judged(judgement)
@@ -70,6 +74,7 @@ def reconcile(
         gateways=gateways,
         balances=balances,
         subscriptions=subscriptions,
+        identities=identities,
         now=now,
         memory=memory,
         last=last,
@@ -88,3 +93,58 @@ def reconcile(
     if not report.mismatches and not report.refusals:
         log.all_correct(report.population)
     return report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What both layouts are screened with; each answers with what it screened, and the suspects to be judged."""
+
+    system: CreditSystem
+    gateways: Gateways
+    memory: MemoryStore | None
+    balances: Snapshot
+    subscriptions: Snapshot
+    observations: pa.Table
+    now: datetime
+    first_run: bool
+    keep_all: bool
+
+    def of_counter(self) -> tuple[Screened, list[Account]]:
+        """Accounts, whose id is the id at billing."""
+        screened = screen(
+            self.gateways.snapshots.read(self.balances),
+            self.gateways.snapshots.read(self.subscriptions),
+            self.observations,
+            catalogue=self.system.catalogue,
+            policy=self.system.policy,
+            now=self.now,
+            first_run=self.first_run,
+            watched=self.memory.watched() if self.memory else (),
+            exempt=self.memory.exempt(self.now) if self.memory else (),
+            keep_all=self.keep_all,
+        )
+        return screened, accounts_of(screened.suspects, self.system.catalogue, self.memory, self.now)
+
+    def of_ledger(self, identities: Snapshot, *, partial: bool) -> tuple[Screened, list[Account]]:
+        """Subjects, joined from users, store accounts and customers."""
+        billed = self.gateways.snapshots.read(self.subscriptions)
+        complete = self.subscriptions.enumerated
+        screened = screen_ledger(
+            self.gateways.snapshots.read(self.balances),
+            self.gateways.snapshots.read(identities),
+            billed,
+            self.observations,
+            catalogue=self.system.catalogue,
+            policy=self.system.policy,
+            now=self.now,
+            first_run=self.first_run,
+            watched=self.memory.watched() if self.memory else (),
+            exempt=self.memory.exempt(self.now) if self.memory else (),
+            complete=complete,
+            partial=partial,
+            keep_all=self.keep_all,
+        )
+        words = PlanWords.spoken_in(self.system.catalogue, billed)
+        since = read_since(self.system.policy, self.now)
+        suspects = subjects_of(screened.suspects, words, self.memory, self.now, since=since, complete=complete)
+        return screened, suspects

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from credit_pipeline.domain.account import Account, Lookup, Mark
-from credit_pipeline.domain.classify import Judgement
+from credit_pipeline.domain.entitlement import allowance
+from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
 
 
@@ -20,7 +21,7 @@ def observations_of(judged: Sequence[Judgement], now: datetime, last: Collection
 def _observation(judgement: Judgement, now: datetime, last: CollectionRecord | None) -> dict[str, Any] | None:
     account = judgement.account
     billing, balance = account.billing, account.balance
-    if balance.total is None or balance.used is None:
+    if account.store_id is None or balance.total is None or balance.used is None:
         return None
     unanswered = billing.lookup is Lookup.ERROR
     if unanswered and (last is None or not _remembered(account)):
@@ -81,15 +82,20 @@ def _same(account: Account, row: Mapping[str, Any]) -> bool:
 
 
 def expected(judgement: Judgement) -> dict[str, Any]:
-    """What billing says the account should have."""
-    plan = judgement.account.billing.plan
-    return {"plan": plan.name if plan else None, "credits": plan.credits if plan else None}
+    """What billing says the account should have; the credits are those of one grant."""
+    billing = judgement.account.billing
+    plan, cycle = billing.plan, billing.cycle if judgement.account.ledger is not None else None
+    return {"plan": plan.name if plan else None, "credits": allowance(plan, cycle) if plan else None}
 
 
 def actual(judgement: Judgement) -> dict[str, Any]:
     """What the store holds."""
-    balance = judgement.account.balance
-    return {"plan": balance.label, "total": balance.total, "used": balance.used, "available": balance.available}
+    account = judgement.account
+    balance = account.balance
+    held = {"plan": balance.label, "total": balance.total, "used": balance.used, "available": balance.available}
+    if account.identity is None:
+        return held
+    return held | {"status": account.local.status if account.local else None, "gap": account.gap}
 
 
 def findings_of(judgement: Judgement) -> list[MismatchRow]:
@@ -98,7 +104,7 @@ def findings_of(judgement: Judgement) -> list[MismatchRow]:
         MismatchRow(
             fingerprint=found.fingerprint,
             account_id=judgement.account.account_id,
-            billing_id=judgement.account.billing.billing_id,
+            billing_id=judgement.account.billing.billing_id or None,
             code=found.code.value,
             severity=found.severity.value,
             lane="none" if judgement.pending else found.lane.value,

@@ -35,17 +35,26 @@ class Screened:
     entitlements: int
     everything: pa.Table | None = None
     """Every account with its billed plan, where that was asked for."""
+    apart: int = 0
+    """Customers who pay nothing and have no store account: no subjects, and counted apart."""
 
 
-def billed_resolution(catalogue: Catalogue, status: str | None, raw_plan: str | None) -> Resolution | None:
+def billed_resolution(
+    catalogue: Catalogue,
+    status: str | None,
+    raw_plan: str | None,
+    *,
+    lookup_key: str | None = None,
+    metadata: str | None = None,
+) -> Resolution | None:
     """What billing's words mean: free is the free plan, a missing word on a paid subscription is unknown."""
     if status == BillingStatus.FREE:
         return Resolved(plan=catalogue.free, rule=Rule.FREE)
     if status is None:
         return None
-    if raw_plan is None:
+    if raw_plan is None and lookup_key is None and metadata is None:
         return Unmapped(raw=None, reason="billing calls the account paid but names no plan")
-    return catalogue.resolve(raw_plan)
+    return catalogue.resolve(raw_plan, lookup_key=lookup_key, metadata=metadata)
 
 
 def screen(

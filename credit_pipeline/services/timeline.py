@@ -9,15 +9,15 @@ from datetime import datetime
 from typing import Any
 
 from credit_pipeline.domain.account import Billing, Lookup, Mark, Memory, Sighting
-from credit_pipeline.domain.classify import Judgement
 from credit_pipeline.domain.codes import CODES, Code
 from credit_pipeline.domain.history import observed
+from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.plans import Unmapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing that happened or is so. `kind`: billing, observed, granted, event, corrected, now, expected."""
+    """One thing that happened or is so. `kind`: billing, observed, granted, ledger, event, corrected, now, expected."""
 
     at: str
     kind: str
@@ -30,6 +30,7 @@ def timeline(
     """The past in order, then the present: what billing says, what the store holds, what is expected."""
     memory = judgement.account.memory
     past = [*_sightings(memory), *_events(memory), *_corrections(audit), *_grants(memory, audit)] if memory else []
+    past += [*_transactions(judgement), *_billed_periods(judgement)]
     yield from sorted(past, key=lambda entry: datetime.fromisoformat(entry.at))
     if memory is None:
         yield _entry(now, "now", "nothing is remembered: credit-pipeline init has not been run")
@@ -42,6 +43,28 @@ def timeline(
     for correction in judgement.corrections:
         reasons = "; ".join(correction.reasons)
         yield _entry(now, "expected", f"a correction in lane {correction.lane.value} would be made: {reasons}")
+
+
+def _transactions(judgement: Judgement) -> Iterator[Entry]:
+    """A ledger's own story; what was spent in all stands at the end, its steps are too many to tell."""
+    ledger = judgement.account.ledger
+    for entry in ledger.entries if ledger else ():
+        named = f", reference {entry.reference}" if entry.reference else ""
+        yield _entry(entry.at, "ledger", f"{entry.amount:+,} by a transaction of type {entry.type}{named}")
+
+
+def _billed_periods(judgement: Judgement) -> Iterator[Entry]:
+    subscriptions = judgement.account.subscriptions
+    for billing in subscriptions:
+        if billing.started_at is not None:
+            plan = billing.plan.name if billing.plan else f"`{billing.raw_plan}`"
+            yield _entry(billing.started_at, "billing", f"subscription {billing.subscription_id} to {plan} began")
+    for line in (line for billing in subscriptions for line in billing.invoices):
+        plan = line.plan.name if line.plan else f"`{line.raw_plan}`"
+        why = "a change to " if line.change else ""
+        period = f"{_day(line.period.start)} to {_day(line.period.end)}"
+        at = line.paid_at or line.period.start
+        yield _entry(at, "billing", f"invoice {line.invoice_id} for {why}{plan}, {period}: {line.status.value}")
 
 
 def spoken(billing: Billing) -> str:
@@ -73,8 +96,9 @@ def _held(judgement: Judgement) -> str:
     balance = judgement.account.balance
     if balance.total is None or balance.used is None:
         return f"the store holds label {balance.label or '(none)'} and no credit numbers"
+    received = "granted" if judgement.account.ledger is None else "received"
     return (
-        f"the store holds label {balance.label or '(none)'}: {balance.total:,} granted, {balance.used:,} used, "
+        f"the store holds label {balance.label or '(none)'}: {balance.total:,} {received}, {balance.used:,} used, "
         f"{balance.available:,} available"
     )
 
@@ -83,7 +107,13 @@ def _expected(judgement: Judgement) -> str:
     plan = judgement.account.billing.plan
     if plan is None:
         return "what is expected is unknown: billing named no plan we know"
+    billing = judgement.account.billing
     least = f"expected: label {plan.label}, at least {plan.credits:,} granted"
+    if judgement.account.ledger is not None:
+        period = billing.period
+        owed = period is not None and not plan.free and billing.status is not None and billing.status.live
+        since = f" and a grant of {plan.credits:,} for the period from {_day(period.start)}" if period and owed else ""
+        least = f"expected: label {plan.label}{since}"
     return f"{least}; actual: {_held(judgement).removeprefix('the store holds ')}"
 
 
@@ -142,7 +172,8 @@ def _corrections(audit: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
 
 
 def _stood(state: Mapping[str, Any]) -> str:
-    return f"{state['plan'] or '(none)'}, {state['available']:,} available"
+    available = "no balance" if state["available"] is None else f"{state['available']:,} available"
+    return f"{state['plan'] or '(none)'}, {available}"
 
 
 def _grants(memory: Memory, audit: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:

@@ -28,6 +28,7 @@ from credit_pipeline.domain.corrections import (
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy
+from credit_pipeline.services.audit import verify
 from credit_pipeline.services.ports import PlanRow, RowOutcome, SavedPlan
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, PlanTable, WixConfig
 from credit_pipeline_tests.conftest import Databases
@@ -165,7 +166,7 @@ def an_adjustment(delta: int, key: str, *, lower_used: bool = False) -> AdjustCr
     return AdjustCredits(delta=delta, correction_key=key, cause="restore", lower_used=lower_used)
 
 
-def a_correction(account: str, *steps: Step, seen: tuple[str | None, int, int], **overrides: Any) -> Correction:
+def a_correction(account: str, *steps: Step, seen: tuple[str | None, int, int | None], **overrides: Any) -> Correction:
     label, total, used = seen
     healthy = Correction(
         account_id=AccountId(account),
@@ -220,6 +221,12 @@ def apply_all(plans: PostgresPlans, plan_id: str, size: int = 200) -> list[RowOu
     while batch := plans.apply_batch(plan_id, size):
         outcomes += batch
     return outcomes
+
+
+def chain_faults(plans: PostgresPlans, system: str = "wix_app") -> list[str]:
+    """What is wrong with the audit; empty when every row verifies and agrees with grants, keys and corrections."""
+    with plans.audit_snapshot() as snapshot:
+        return [fault.sentence for fault in verify(system, snapshot).faults]
 
 
 def names_of(outcomes: Iterable[RowOutcome]) -> list[str]:

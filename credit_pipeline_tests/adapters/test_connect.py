@@ -7,14 +7,17 @@ import pytest
 
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
+from credit_pipeline.services.ports import IdentityStore
+from credit_pipeline.services.system import CreditSystem
+from credit_pipeline_tests.adapters import ledger_product
 from credit_pipeline_tests.adapters.counter_product import a_copied_product, a_system
 from credit_pipeline_tests.conftest import Databases
 
 NOWHERE = {"PRODUCT_URL": "postgresql://nobody@127.0.0.1:1/nothing", "APP_ID": "app", "APP_SECRET": "hidden"}
 
 
-def refusal(tmp_path: Path, environ: dict[str, str]) -> str:
-    with pytest.raises(ConfigurationError) as caught, open_gateways(a_system(), tmp_path, environ):
+def refusal(tmp_path: Path, environ: dict[str, str], system: CreditSystem | None = None) -> str:
+    with pytest.raises(ConfigurationError) as caught, open_gateways(system or a_system(), tmp_path, environ):
         pass
     return str(caught.value)
 
@@ -62,3 +65,39 @@ def test_store_memory_and_plans_share_one_database(tmp_path: Path, databases: Da
         assert gateways.store.read()["account_id"].to_pylist() == ["acct-1"]
         assert gateways.memory.installed()
         assert gateways.plans.pinned() == {"free": 100, "starter": 1000, "pro": 5000}
+
+
+LEDGER = {"PRODUCT_URL": NOWHERE["PRODUCT_URL"], "STRIPE_KEY": "rk_hidden"}
+
+
+def test_a_ledgers_variables_are_named_too(tmp_path: Path) -> None:
+    assert refusal(tmp_path, {}, ledger_product.a_system()) == (
+        "bestauth: set PRODUCT_URL to the credit store's Postgres URL "
+        "and STRIPE_KEY to a restricted, read-only Stripe key"
+    )
+
+
+def test_a_ledger_is_opened_with_stripe_and_nothing_is_contacted(tmp_path: Path) -> None:
+    with open_gateways(ledger_product.a_system(), tmp_path, LEDGER) as gateways:
+        assert (gateways.billing.provider, gateways.billing.lists) == ("stripe", True)
+        assert "api.stripe.com" in repr(gateways.billing)
+        assert isinstance(gateways.store, IdentityStore)
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(StoreError):
+            gateways.store.identities()
+
+
+def test_a_variable_may_replace_stripes_address(tmp_path: Path) -> None:
+    system = ledger_product.a_system()
+    system = replace(system, billing=replace(system.billing, base_url_env="BILLING_URL"))
+    with open_gateways(system, tmp_path, LEDGER | {"BILLING_URL": "http://127.0.0.1:9"}) as gateways:
+        assert "127.0.0.1" in repr(gateways.billing)
+
+
+def test_a_ledger_is_read_through_its_gateway(tmp_path: Path, database: str) -> None:
+    product = ledger_product.create(database)
+    user = product.add_user(account="aaaaaaaa-0000-4000-8000-000000000001", balance=800)
+    with open_gateways(ledger_product.a_system(), tmp_path, LEDGER | {"PRODUCT_URL": database}) as gateways:
+        assert isinstance(gateways.store, IdentityStore)
+        assert gateways.store.read()["total"].to_pylist() == [800]
+        assert gateways.store.identities()["auth_id"].to_pylist() == [user]

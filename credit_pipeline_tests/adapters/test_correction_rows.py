@@ -1,6 +1,7 @@
 """A correction survives being stored, and an edited row is noticed."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -11,14 +12,20 @@ from credit_pipeline.adapters.correction_rows import columns, stored_correction
 from credit_pipeline.domain.corrections import (
     AdjustCredits,
     Correction,
+    CreateBalance,
     GrantCredits,
     GrantKey,
     Lane,
+    LinkIdentity,
     Seen,
     SetPlan,
+    SetResolvedId,
+    SetSubscription,
+    Step,
 )
 from credit_pipeline.domain.errors import PlanError
-from credit_pipeline.domain.ids import AccountId, BillingId
+from credit_pipeline.domain.identity import Layer
+from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 from credit_pipeline_tests.adapters.counter_product import a_correction, a_grant, an_adjustment, an_upgrade
 
 CREDITS = st.integers(min_value=-(2**62), max_value=2**62)
@@ -92,6 +99,31 @@ def test_content_edited_after_saving_is_refused() -> None:
     content["steps"][0]["delta"] = 999_999
     with pytest.raises(PlanError, match="was changed in the database"):
         stored_correction(row | {"content": json.dumps(content)})
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        CreateBalance(),
+        SetSubscription(status="active", period_start=datetime(2026, 3, 1, tzinfo=UTC), period_end=None),
+        LinkIdentity(auth_id=AuthId("u"), store_id=AccountId("a"), layer=Layer.METADATA),
+        SetResolvedId(auth_id=AuthId("u"), store_id=AccountId("a")),
+    ],
+    ids=lambda step: type(step).__name__,
+)
+def test_a_step_beside_the_credits_is_kept_whole_and_has_no_column_of_its_own(step: Step) -> None:
+    alone = a_correction("a", step, seen=(None, 0, None))
+    row = columns(alone)
+    assert stored_correction(row) == alone
+    assert (row["key"], row["keys"], row["seen_used"], row["set_label"]) == (None, [], None, None)
+    with pytest.raises(PlanError, match="several steps of one kind"):
+        columns(a_correction("a", step, step, seen=(None, 0, None)))
+
+
+def test_a_ledger_s_grant_keeps_its_reference() -> None:
+    grant = replace(a_grant("a", 800), reference="in_1")
+    stored = stored_correction(columns(a_correction("a", grant, seen=("pro", 0, 0))))
+    assert stored.grant == grant
 
 
 def test_two_grants_of_one_account_do_not_share_a_row() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -24,6 +25,8 @@ from credit_pipeline_tests.adapters.counter_product import (
     started,
 )
 
+MIGRATIONS = files("credit_pipeline.adapters.migrations") / "sql"
+NEWEST = max(file.name[:4] for file in MIGRATIONS.iterdir() if file.name[0] == "0")
 OBJECTS = """
 SELECT 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name
 FROM pg_proc AS p WHERE p.pronamespace = 'credit_pipeline'::regnamespace
@@ -44,7 +47,7 @@ def test_the_first_install_pins_environment_hash_and_catalogue(database: str) ->
     report = install(database, PUBLIC)
     assert report.first
     assert not report.renewed
-    assert report.schema_version == "0001"
+    assert report.schema_version == NEWEST
     assert report.pinned == {"free": 100, "starter": 1000, "pro": 5000}
     assert report.differences == ()
     assert product.run("SELECT system, environment, config_hash FROM credit_pipeline.control") == [
@@ -126,7 +129,33 @@ def test_installs_at_the_same_time_take_turns(database: str) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert "version 0001" in objects(database)
+    assert f"version {NEWEST}" in objects(database)
+
+
+def test_a_database_of_the_first_version_is_upgraded_and_keeps_what_it_holds(database: str, databases: Any) -> None:
+    product = Product(database).build()
+    product.run("CREATE SCHEMA credit_pipeline; REVOKE ALL ON SCHEMA credit_pipeline FROM PUBLIC")
+    with psycopg.connect(database) as connection:
+        connection.execute((MIGRATIONS / "0001_schema.sql").read_text().encode())
+        connection.execute(
+            "CREATE TABLE credit_pipeline.schema_version (version_num varchar(32) NOT NULL,"
+            " CONSTRAINT schema_version_pkc PRIMARY KEY (version_num));"
+            "INSERT INTO credit_pipeline.schema_version VALUES ('0001');"
+            "INSERT INTO credit_pipeline.control (system, environment, config_hash) VALUES ('wix_app', 'test', 'old');"
+            "INSERT INTO credit_pipeline.observation (system, account, total, used, as_of)"
+            " VALUES ('wix_app', 'a', 5, 2, '2026-03-01Z');"
+            # functions of that version: one that returned less, and a door that nobody may be left to walk through
+            "CREATE FUNCTION credit_pipeline.expected(c credit_pipeline.correction, OUT label text, OUT total bigint)"
+            " LANGUAGE sql AS 'SELECT NULL::text, 1::bigint';"
+            "CREATE FUNCTION credit_pipeline.write_wix_app(text, text, bigint, bigint, bigint, boolean) RETURNS void"
+            " LANGUAGE sql AS ''"
+        )
+    report = install(database, PUBLIC)
+    assert (report.schema_version, report.first, report.renewed) == (NEWEST, False, True)
+    assert product.run("SELECT account, total, used, gap FROM credit_pipeline.observation") == [
+        {"account": "a", "total": 5, "used": 2, "gap": None}
+    ]
+    assert objects(database) == objects(an_installed_product(databases.new()).url)
 
 
 def test_two_systems_share_a_database(database: str) -> None:

@@ -50,6 +50,7 @@ def seen(account: str, number: int, **overrides: Any) -> dict[str, Any]:
         "mark": "adopted",
         "as_of": at(number),
         "unanswered_since": None,
+        "gap": None,
     } | overrides
 
 
@@ -170,6 +171,15 @@ def test_a_change_moves_the_old_version_to_the_log(story: Remembering) -> None:
     assert story.of(A, at(4)).complete_runs == (at(0), at(1), at(2), at(3))
 
 
+def test_a_ledger_s_gap_is_remembered_with_its_state(story: Remembering) -> None:
+    story.collect(0, seen(A, 0, gap=0), seen("user:7", 0, gap=None))
+    story.collect(1, seen(A, 1, gap=-200))
+    story.collect(2, seen(A, 2, gap=-200, unanswered_since=at(1)))
+    assert [one.gap for one in story.of(A, at(3)).sightings] == [0, -200]
+    assert [one.gap for one in story.of(AccountId("user:7"), at(3)).sightings] == [None]
+    assert story.memory.observations().sort_by("account")["gap"].to_pylist() == [-200, None]
+
+
 def test_a_row_that_says_nothing_new_is_no_new_version(story: Remembering) -> None:
     story.collect(0, seen(A, 0))
     story.collect(1, seen(A, 1))
@@ -186,6 +196,7 @@ def test_a_row_that_says_nothing_new_is_no_new_version(story: Remembering) -> No
         {"billed_period_start": None},
         {"billed_status": "ended"},
         {"mark": None},
+        {"gap": 0},
     ],
 )
 def test_every_column_counts_as_a_change(story: Remembering, change: dict[str, Any]) -> None:
@@ -430,7 +441,8 @@ def test_open_and_accepted_findings_are_remembered_apart(story: Remembering) -> 
         story.product.run(accept, until, name)
     story.product.run("UPDATE credit_pipeline.mismatch SET state = fingerprint WHERE fingerprint = 'acknowledged'")
     memory = story.of(A, at(1))
-    assert [one.fingerprint for one in memory.open_mismatches] == ["acknowledged", "open"]
+    assert [one.fingerprint for one in memory.open_mismatches] == ["acknowledged", "open", "over"]
+    assert memory.open_mismatches[2].opened_at == at(1), "open again since its acceptance ran out"
     assert memory.open_mismatches[1].evidence == {"proof": "floor"}
     assert (memory.open_mismatches[1].opened_at, memory.open_mismatches[1].is_event) == (at(0), True)
     assert memory.accepted == {"for_ever", "until"}

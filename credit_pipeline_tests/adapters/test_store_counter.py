@@ -132,7 +132,7 @@ def test_fractions_of_a_credit_are_refused_and_not_rounded(product: Product, bro
     names = {"table": "odd", "account": "id", "label": "plan", "total": "total", "used": "used"}
     assert refusal(lambda: balances(product.url, **names), StoreError) == (
         "wix_app: column `used` of table `public.odd` has 2 values that are not whole credits: "
-        "correct those rows, or `store.used` in defs.yaml"
+        "correct those rows, or `store.columns.used` in defs.yaml"
     )
 
 
@@ -142,7 +142,7 @@ def test_rows_without_an_account_are_counted_and_refused(product: Product) -> No
     names = {"table": "odd", "account": "id", "label": "plan", "total": "total", "used": "used"}
     assert refusal(lambda: balances(product.url, **names), StoreError) == (
         "wix_app: table `public.odd` has 2 rows without an account in `id`: "
-        "correct those rows, or `store.account` in defs.yaml"
+        "correct those rows, or `store.columns.account` in defs.yaml"
     )
 
 
@@ -169,12 +169,12 @@ def test_accounts_with_two_rows_are_counted_and_refused(product: Product) -> Non
         (
             {"total": "credits_totals"},
             "wix_app: column `credits_totals` of table `public.app_instances` does not exist "
-            "(near: `credits_total`, `credits_used_month`): correct `store.total` in defs.yaml",
+            "(near: `credits_total`, `credits_used_month`): correct `store.columns.total` in defs.yaml",
         ),
         (
             {"used": "owner_email"},
             "wix_app: column `owner_email` of table `public.app_instances` is of type text, not a number: "
-            "correct `store.used` in defs.yaml",
+            "correct `store.columns.used` in defs.yaml",
         ),
     ],
 )
@@ -186,7 +186,7 @@ def test_missing_rights_are_named(product: Product, as_stranger: str) -> None:
     role = role_of(as_stranger)
     assert refusal(lambda: balances(as_stranger), StoreError) == (
         "wix_app: the database user may not read column `instance_id` of table `public.app_instances`: "
-        "grant SELECT on it, or correct `store.account` in defs.yaml"
+        "grant SELECT on it, or correct `store.columns.account` in defs.yaml"
     )
     product.run(f'GRANT SELECT (instance_id, plan_id, credits_total, credits_used_month) ON app_instances TO "{role}"')
     product.add("acct-1", "pro", 5000)

@@ -10,11 +10,12 @@ from textwrap import dedent
 
 import pytest
 
-from credit_pipeline.adapters.system_schema import LimitWords, PolicyWords
+from credit_pipeline.adapters.schema_policy import LimitWords, PolicyWords
 from credit_pipeline.adapters.system_yaml import PACKAGED, load_file, load_system, load_systems
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.plans import Resolved, YearlyMode
 from credit_pipeline.domain.policy import Limits, Policy, Renewal
+from credit_pipeline.services.system import CounterStoreConfig
 
 ACME = dedent("""\
     type: credit_pipeline.components.CreditReconciliation
@@ -57,8 +58,8 @@ def refusal(path: Path) -> str:
 
 
 def test_the_packaged_product_is_the_seed_incidents_app() -> None:
-    (system,) = load_systems(environ={})
-    assert system.name == "wix_app"
+    system = load_system("wix_app", environ={})
+    assert isinstance(system.store, CounterStoreConfig)
     assert {plan.label: plan.credits for plan in system.catalogue.plans} == {
         "free": 100,
         "starter": 1000,
@@ -75,6 +76,10 @@ def test_the_packaged_product_is_the_seed_incidents_app() -> None:
     assert system.policy.renewal is Renewal.RESET_USED
     assert not system.policy.automation_apply
     assert {plan.yearly for plan in system.catalogue.plans if not plan.free} == {YearlyMode.DRIP}
+
+
+def test_the_packaged_folder_holds_both_products() -> None:
+    assert [system.name for system in load_systems(environ={})] == ["bestauth", "wix_app"]
 
 
 def test_pro_plus_typed_as_a_name_is_never_pro() -> None:
@@ -150,8 +155,25 @@ MISTAKES = [
     ("free: true", "free: maybe", 5, "plans[0].free", "`true` or `false`"),
     ("free: true", "free: false", 3, "plans", "exactly one plan must be marked free"),
     ("[Gold]", "[free]", 9, "the alias `free` belongs to both", "keep it on one"),
-    ("provider: wix", "provider: wax", 11, "billing.provider", "write `wix`"),
-    ("layout: counter", "layout: ledgers", 15, "store.layout", "write `counter`"),
+    ("provider: wix", "provider: wax", 11, "billing.provider", "write `wix` or `stripe`"),
+    ("provider: wix\n    app", "app", 10, "`billing` has no `provider`", "add it"),
+    ("layout: counter", "layout: ledgers", 15, "store.layout", "write `counter` or `ledger`"),
+    ("layout: counter", "layout: [counter]", 15, "store.layout", "write `counter` or `ledger`"),
+    (
+        "  store:\n    layout: counter\n    url_env: ACME_DATABASE_URL",
+        "  store: here",
+        14,
+        "`store`",
+        "a mapping of keys",
+    ),
+    (
+        "layout: counter",
+        "layout: counter\n    deduct_probe: no",
+        16,
+        "`deduct_probe` is not a key of `store`",
+        "it has `col",
+    ),
+    ("settle_time: 60 min", "catch_up: 2", 19, "`policy.catch_up` has no effect", "remove it"),
     ("url_env: ACME", "url_env: acme", 16, "store.url_env", "environment variable"),
     ("renewal: reset_used", "renewal: resetused", 18, "policy.renewal", "`reset_used`"),
     ("60 min", "60", 19, "policy.settle_time", "`60 min`, `24 h` or `2 d`"),
@@ -262,7 +284,7 @@ def test_a_folders_name_must_do_as_a_systems_name(tmp_path: Path, name: str) -> 
 def test_an_unknown_system_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_system("wix_ap", environ={})
-    assert str(caught.value) == "no system is called `wix_ap`: the systems are `wix_app`"
+    assert str(caught.value) == "no system is called `wix_ap`: the systems are `bestauth`, `wix_app`"
 
 
 @pytest.mark.parametrize("name", ["../wix_app", "", "wix_app/", "/"])

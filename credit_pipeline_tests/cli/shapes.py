@@ -121,10 +121,24 @@ PLAN = {
     "outcomes": Each(NUMBER),
     "totals": {"rows": NUMBER, "credits": NUMBER},
 }
+HEALTH = {
+    "system": WORD,
+    "healthy": FLAG,
+    "checks": [
+        {
+            "name": WORD,
+            "severity": {"critical", "error", "warning", "info"},
+            "count": Maybe(NUMBER),
+            "sample": [WORD],
+            "truncated": FLAG,
+            "recovery": WORD,
+        }
+    ],
+}
 ACCOUNT = {
     "system": WORD,
-    "account_id": WORD,
-    "billing_id": WORD,
+    "account_id": Maybe(WORD),
+    "billing_id": Maybe(WORD),
     "passed": NUMBER,
     "failed": NUMBER,
     "checks": [{"name": WORD, "ok": Maybe(FLAG), "detail": WORD}],

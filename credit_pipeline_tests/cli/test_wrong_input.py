@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from credit_pipeline.sandbox.billing import BillingServer
@@ -11,6 +12,18 @@ from credit_pipeline.sandbox.billing_book import BillingBook
 from credit_pipeline_tests.cli.conftest import Ended, Run, Sandbox
 
 COMMANDS = (("check", "wix_app"), ("fix", "wix_app", "--live"))
+EVA = ("--as", "eva", "--reason", "I looked at it")
+DECISIONS = (
+    ("mismatches", "wix_app", "list"),
+    ("mismatches", "wix_app", "ack", "--all", *EVA),
+    ("mismatches", "wix_app", "accept", "--all", *EVA),
+    ("exempt", "wix_app", "some-account", *EVA),
+    ("exempt", "wix_app", "some-account", "--end", *EVA),
+    ("exempt", "wix_app", "--list"),
+    ("stop", "wix_app", *EVA),
+    ("resume", "wix_app", *EVA),
+)
+"""What people decide needs the database alone."""
 Folder = Callable[..., Path]
 
 
@@ -35,7 +48,7 @@ def refused(ended: Ended) -> str:
     return ended.sentence
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + DECISIONS)
 def test_a_missing_variable(
     run: Run, untouched: Sandbox, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
@@ -43,7 +56,7 @@ def test_a_missing_variable(
     assert refused(run(*command)) == "wix_app: set WIX_DATABASE_URL to the credit store's Postgres URL"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + DECISIONS)
 def test_a_role_that_does_not_exist(
     run: Run, untouched: Sandbox, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
@@ -55,7 +68,7 @@ def test_a_role_that_does_not_exist(
     assert "hush" not in sentence
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + DECISIONS)
 def test_a_database_server_that_is_not_there(
     run: Run, untouched: Sandbox, monkeypatch: pytest.MonkeyPatch, closed_port: int, command: tuple[str, ...]
 ) -> None:
@@ -160,3 +173,29 @@ def test_a_working_folder_that_cannot_be_written(run: Run, monkeypatch: pytest.M
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CREDIT_PIPELINE_HOME", str(tmp_path / "file" / "home"))
     assert refused(run("check", "wix_app")).endswith("set CREDIT_PIPELINE_HOME to a folder of your own.")
+
+
+@pytest.mark.parametrize("command", DECISIONS)
+def test_a_decision_where_nothing_is_installed(
+    run: Run, untouched: Sandbox, product: str, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("WIX_DATABASE_URL", product)
+    with psycopg.connect(product) as connection:
+        connection.execute("ALTER TABLE app_instances ALTER instance_id TYPE text")
+        connection.execute("INSERT INTO app_instances (instance_id) VALUES ('some-account')")
+    assert refused(run(*command)).endswith("run `credit-pipeline init wix_app`")
+
+
+@pytest.mark.parametrize("command", DECISIONS)
+def test_a_decision_about_a_system_that_is_not_configured(run: Run, command: tuple[str, ...]) -> None:
+    assert refused(run(command[0], "wix_ap", *command[2:])).startswith("no system is called `wix_ap`")
+
+
+@pytest.mark.parametrize("command", DECISIONS[:3] + DECISIONS[5:6])
+def test_a_decision_asks_for_no_key_of_billing(
+    run: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    for name in ("WIX_APP_ID", "WIX_APP_SECRET", "WIX_API_URL"):
+        monkeypatch.delenv(name)
+    ended = run(*command)
+    assert "WIX_" not in ended.err

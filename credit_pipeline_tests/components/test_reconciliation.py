@@ -15,6 +15,7 @@ from credit_pipeline.components import CreditReconciliation
 from credit_pipeline.definitions import defs
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline_tests.adapters.test_system_yaml import ACME, a_system
+from credit_pipeline_tests.adapters.test_system_yaml_ledger import LEDGER
 
 
 def validate(folder: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -24,17 +25,33 @@ def validate(folder: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
+ALWAYS = {"balances", "subscriptions", "mismatch_report", "health_report", "correction_plan"}
+ALWAYS |= {"applied_corrections", "audit_trail"}
+OF_A_LEDGER = {"identities", "id_mapping_report"}
+
+
 @pytest.mark.filterwarnings("ignore:.*is currently in beta")
-def test_the_component_works_in_anyones_own_dg_project() -> None:
+@pytest.mark.parametrize(
+    ("text", "assets"),
+    [(ACME.replace("settle_time: 60 min", "settle_time: 48 h"), ALWAYS), (LEDGER, ALWAYS | OF_A_LEDGER)],
+    ids=["counter", "ledger"],
+)
+def test_the_component_works_in_anyones_own_dg_project(text: str, assets: set[str]) -> None:
     with create_defs_folder_sandbox() as sandbox:
         path = sandbox.scaffold_component(component_cls=CreditReconciliation, defs_path="acme")
-        (path / "defs.yaml").write_text(ACME.replace("settle_time: 60 min", "settle_time: 48 h"))
+        (path / "defs.yaml").write_text(text)
         with sandbox.load_component_and_build_defs(defs_path="acme") as (component, built):
             assert isinstance(component, CreditReconciliation)
             assert component.system == load_system("acme", path.parent)
-            keys = {key.to_user_string() for key in built.resolve_all_asset_keys()}
-            assert "acme/mismatch_report" in keys
-            assert len(keys) == 6
+            assert {key.to_user_string() for key in built.resolve_all_asset_keys()} == {f"acme/{one}" for one in assets}
+
+
+def test_the_shape_of_both_layouts_is_there_for_editors() -> None:
+    shape = CreditReconciliation.get_model_cls().model_json_schema(by_alias=True)
+    shapes = shape["$defs"]
+    assert shape["properties"]["store"]["discriminator"]["propertyName"] == "layout"
+    assert {"CounterWords", "LedgerWords", "WixWords", "StripeWords"} <= set(shapes)
+    assert "schema" in shapes["LedgerWords"]["properties"]
 
 
 def test_a_misspelt_key_in_a_dg_project_names_the_key() -> None:

@@ -1,15 +1,30 @@
-"""What every billing provider's adapter promises, whichever way it gets its answers. Subclasses say how one is made."""
+"""What every billing provider's adapter promises, whichever way it gets its answers. Subclasses say how one is made.
+
+`BillingContract` is for a provider without a list, in front of Wix's book; `ListingContract` for one that lists, in
+front of Stripe's.
+"""
 
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.services.ports import SUBSCRIPTIONS, Billing
+from credit_pipeline.sandbox.stripe_book import StripeBook
+from credit_pipeline.services.ports import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS, Billing
+from credit_pipeline_tests.sandbox.stripe_rows import (
+    END,
+    START,
+    a_customer,
+    a_line,
+    a_subscription,
+    an_invoice,
+    an_item,
+)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SINCE = datetime(2026, 1, 31, 10, tzinfo=UTC)
@@ -43,6 +58,8 @@ class BillingContract:
 
     def test_it_names_its_provider_and_cannot_list(self, billing):
         assert (billing.provider, billing.lists) == ("wix", False)
+        with pytest.raises(SourceError, match="Wix cannot list its instances"):
+            billing.pull(None, NOW)
 
     def test_one_row_per_id_in_the_order_asked_and_duplicates_asked_once(self, billing):
         pull = billing.pull(ids("pro-1", "free-1", "pro-1"), NOW)
@@ -142,3 +159,190 @@ class BillingContract:
 
         assert seen[-1] == (2, 2)
         assert seen == sorted(seen)
+
+
+READING = {
+    "system": "bestauth",
+    "subject": ("metadata.user_id", "customer.metadata.user_id"),
+    "plan": ("price.metadata.plan",),
+}
+"""How the books of this contract are to be read."""
+
+
+class ListingContract:
+    """Run against each implementation of ports.Billing that can be put in front of Stripe's book."""
+
+    @abstractmethod
+    def open(self, book: StripeBook) -> AbstractContextManager[Billing]:
+        """The implementation, answering from this book, reading as `READING` says."""
+
+    @pytest.fixture
+    def book(self) -> StripeBook:
+        pro = an_item(price_metadata={"plan": "Pro"}, quantity=2)
+        return StripeBook(
+            [a_customer("cus_1"), a_customer("cus_2", metadata={}), a_customer("cus_3")],
+            [
+                a_subscription("sub_1", items=(pro,), metadata={"user_id": "u-1"}),
+                a_subscription("sub_2", customer="cus_2", created=START - timedelta(days=3)),
+            ],
+            [an_invoice("in_1"), an_invoice("in_2", customer="cus_2", subscription="sub_2", status="open")],
+        )
+
+    @pytest.fixture
+    def billing(self, book: StripeBook) -> Iterator[Billing]:
+        with self.open(book) as billing:
+            yield billing
+
+    def only(self, billing: Billing) -> dict[str, object]:
+        rows = {row["subscription_id"]: row for row in billing.pull(None, NOW).table.to_pylist()}
+        return rows["sub_1"]
+
+    def test_it_names_its_provider_and_can_list(self, billing):
+        assert (billing.provider, billing.lists) == ("stripe", True)
+
+    def test_none_asks_for_all_subscriptions_newest_first(self, billing):
+        pull = billing.pull(None, NOW)
+
+        assert pull.table.schema.equals(LISTED_SUBSCRIPTIONS)
+        assert pull.table["subscription_id"].to_pylist() == ["sub_1", "sub_2"]
+        assert pull.table["billing_id"].to_pylist() == ["cus_1", "cus_2"]
+        assert (pull.asked, pull.unanswered, pull.level, pull.enumerated) == (2, 0, "L2", True)
+        assert pull.problems == ()
+
+    def test_a_subscription_brings_plan_period_names_and_evidence(self, billing):
+        row = self.only(billing)
+
+        assert len(row.pop("email_hash")) == 32
+        assert row == {
+            "billing_id": "cus_1",
+            "lookup": "answered",
+            "status": "active",
+            "raw_plan": "price_pro",
+            "subscription_id": "sub_1",
+            "cycle": "monthly",
+            "anchor": START,
+            "changed_at": None,
+            "ends_at": None,
+            "auto_renews": True,
+            "detail": None,
+            "lookup_key": "pro_monthly",
+            "metadata": "Pro",
+            "period_start": START,
+            "period_end": END,
+            "started_at": START,
+            "quantity": 2,
+            "items": 1,
+            "subjects": [
+                {"source": "metadata.user_id", "id": "u-1"},
+                {"source": "customer.metadata.user_id", "id": "user of cus_1"},
+            ],
+            "invoices": [
+                {
+                    "invoice_id": "in_1",
+                    "line_id": "il_of_in_1",
+                    "status": "paid",
+                    "raw_plan": "price_pro",
+                    "period_start": START,
+                    "period_end": END,
+                    "paid_at": START + timedelta(hours=1),
+                    "change": False,
+                }
+            ],
+        }
+
+    @pytest.mark.parametrize(
+        ("word", "status", "detail"),
+        [
+            ("active", "active", None),
+            ("trialing", "trialing", None),
+            ("past_due", "dunning", "past_due"),
+            ("unpaid", "dunning", "unpaid"),
+            ("paused", "dunning", "paused"),
+            ("incomplete", "dunning", "incomplete"),
+            ("canceled", "ended", "canceled"),
+            ("incomplete_expired", "ended", "incomplete_expired"),
+        ],
+    )
+    def test_every_status_is_listed_and_has_one_of_our_words(self, billing, book, word, status, detail):
+        book.patch("sub_1", status=word)
+
+        row = self.only(billing)
+
+        assert (row["status"], row["detail"], row["lookup"]) == (status, detail, "answered")
+
+    def test_more_items_and_lines_than_fit_on_a_page_are_all_read(self, billing, book):
+        book.patch("sub_1", items=tuple(an_item(price_id=f"price_{n}") for n in range(12)))
+        book.patch("in_1", lines=tuple(a_line(f"il_{n:02}", price_id=f"price_{n}") for n in range(12)))
+
+        row = self.only(billing)
+
+        assert (row["items"], len(row["invoices"])) == (12, 12)
+
+    def test_the_invoice_of_a_year_that_still_runs_is_found_however_old(self, billing, book):
+        began, ends = NOW - timedelta(days=300), NOW + timedelta(days=65)
+        yearly = an_item(price_id="price_year", interval="year", period_start=began, period_end=ends)
+        line = a_line("il_y", price_id="price_year", period_start=began, period_end=ends)
+        book.patch("sub_1", items=(yearly,), created=began)
+        book.add(an_invoice("in_y", created=began, paid_at=began, lines=(line,)))
+
+        row = self.only(billing)
+
+        assert (row["cycle"], row["period_start"]) == ("yearly", began)
+        assert [line["invoice_id"] for line in row["invoices"]] == ["in_y", "in_1"]
+
+    def test_customers_asked_for_bring_all_their_subscriptions_in_the_order_asked(self, billing, book):
+        book.add(a_subscription("sub_old", status="canceled", created=START - timedelta(days=90)))
+
+        pull = billing.pull(ids("cus_2", "cus_1", "cus_2"), NOW)
+
+        assert pull.table.schema.equals(LISTED_SUBSCRIPTIONS)
+        assert pull.table["billing_id"].to_pylist() == ["cus_2", "cus_1", "cus_1"]
+        assert pull.table["subscription_id"].to_pylist() == ["sub_2", "sub_1", "sub_old"]
+        assert (pull.asked, pull.unanswered, pull.level, pull.enumerated, pull.problems) == (2, 0, "L3", True, ())
+
+    def test_a_customers_own_answer_is_that_of_the_list(self, billing):
+        assert billing.pull(ids("cus_1"), NOW).table.to_pylist() == [self.only(billing)]
+
+    def test_a_customer_without_a_subscription_is_free_and_still_named(self, billing):
+        row = billing.pull(ids("cus_3"), NOW).table.to_pylist()[0]
+
+        assert (row["lookup"], row["status"], row["subscription_id"]) == ("answered", "free", None)
+        assert row["subjects"] == [{"source": "customer.metadata.user_id", "id": "user of cus_3"}]
+
+    def test_a_deleted_or_unknown_customer_is_missing_and_not_free(self, billing, book):
+        book.patch("cus_3", deleted=True)
+
+        pull = billing.pull(ids("cus_3", "cus_never", "user:no-customer/at all?"), NOW)
+
+        assert pull.table["lookup"].to_pylist() == ["missing"] * 3
+        assert pull.table["status"].to_pylist() == [None] * 3
+        assert (pull.unanswered, pull.level) == (0, "L3")
+
+    def test_nobody_asked_for_is_an_empty_table_of_the_same_schema(self, billing):
+        pull = billing.pull([], NOW)
+
+        assert (pull.table.num_rows, pull.asked, pull.unanswered) == (0, 0, 0)
+        assert pull.table.schema.equals(LISTED_SUBSCRIPTIONS)
+
+    def test_an_empty_account_is_an_empty_list_that_ended(self, billing, book):
+        book.remove("sub_1", "sub_2", "in_1", "in_2")
+
+        pull = billing.pull(None, NOW)
+
+        assert (pull.table.num_rows, pull.enumerated, pull.problems) == (0, True, ())
+
+    def test_each_pull_asks_anew(self, billing, book):
+        before = self.only(billing)["status"]
+        book.patch("sub_1", status="canceled", ended_at=NOW)
+
+        after = self.only(billing)
+
+        assert (before, after["status"], after["ends_at"]) == ("active", "ended", NOW)
+
+    def test_progress_ends_at_the_total(self, billing):
+        for asked in (None, ids("cus_1", "cus_2", "cus_3")):
+            seen: list[tuple[int, int]] = []
+            billing.pull(asked, NOW, lambda done, total: seen.append((done, total)))  # noqa: B023 - called within
+
+            assert seen[-1][0] == seen[-1][1] == (2 if asked is None else 3)
+            assert seen == sorted(seen)

@@ -18,10 +18,11 @@ from credit_pipeline.domain.account import (
     Sighting,
     SightingKind,
 )
-from credit_pipeline.domain.classify import Judgement, classify
+from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.corrections import Correction, Lane, Seen
 from credit_pipeline.domain.history import grants_held
+from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.periods import NEAR, Period, period_at
 from credit_pipeline.domain.plans import Catalogue
 from credit_pipeline.domain.policy import Policy

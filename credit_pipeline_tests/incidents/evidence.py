@@ -7,6 +7,7 @@ import psycopg
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.plans import Plan
 from credit_pipeline.services.ports import SavedPlan
+from credit_pipeline_tests.adapters.counter_product import chain_faults
 from credit_pipeline_tests.incidents.world import SYSTEM
 
 _GRANTS = 'SELECT plan, credits FROM credit_pipeline."grant" WHERE account = %s ORDER BY granted_at'
@@ -51,7 +52,7 @@ def assert_audited(url: str, *, changes: int) -> None:
     assert len(audited) == changes
     assert _rows(url, _MARKED) == [(changes,)]
     with closing(PostgresPlans(url, SYSTEM)) as plans:
-        assert plans.verify_chain() == []
+        assert chain_faults(plans) == []
 
 
 def _rows(url: str, query: str, *parameters: str) -> list[tuple]:  # type: ignore[type-arg]

@@ -3,8 +3,8 @@
 It is small on purpose: the real adapters have their own tests, here only the steps between them are looked at.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +31,7 @@ from credit_pipeline.services.ports import (
     Selection,
 )
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline_tests.services.audit_rows import Audit, add_change
 
 PRO = "94d0be17-2c5a-4f6b-8e39-c07a61d5f2b8"
 
@@ -49,6 +50,7 @@ class World:
     last: CollectionRecord | None = None
     plans: dict[str, SavedPlan] = field(default_factory=dict)
     audit: list[dict[str, Any]] = field(default_factory=list)
+    chain: Audit = field(default_factory=Audit)
     paid_since: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(days=3))
     opened: int = 0
     pulls: int = 0
@@ -217,7 +219,11 @@ class _Plans:
         yield from [row for row in reversed(self.world.audit) if row["plan_id"] == plan_id][:limit]
 
     def audit_head(self) -> tuple[int, str]:
-        return len(self.world.audit), hashlib.sha256(str(len(self.world.audit)).encode()).hexdigest()
+        return self.world.chain.head()
+
+    @contextmanager
+    def audit_snapshot(self) -> Iterator[Audit]:
+        yield self.world.chain
 
     def _write(self, seq: int, account: AccountId, plan: SavedPlan) -> RowOutcome:
         correction = next(row.correction for row in plan.rows if row.seq == seq)
@@ -230,9 +236,17 @@ class _Plans:
             after = correction.after
             self.world.accounts[account] = [after.label, after.total, after.used]
         self.world.audit.append({"plan_id": plan.plan_id, "account_id": account, "at": datetime.now(UTC)})
-        return RowOutcome(
-            seq=seq, account_id=account, outcome="changed", failure=None, before=before, after=self._state(account)
+        now = self._state(account)
+        add_change(
+            self.world.chain,
+            account=account,
+            plan_id=plan.plan_id,
+            correction=seq,
+            key=correction.key,
+            keys=[correction.key] if correction.key else [],
+            available=(before["available"], now["available"]),
         )
+        return RowOutcome(seq=seq, account_id=account, outcome="changed", failure=None, before=before, after=now)
 
     def _state(self, account: str) -> dict[str, Any]:
         label, total, used = self.world.accounts[account]

@@ -9,16 +9,34 @@ from credit_pipeline.adapters.system_yaml import load_system
 from credit_pipeline.definitions import defs
 from credit_pipeline.orchestration.assemble import reconciliation_defs
 
-NOUNS = ["balances", "subscriptions", "mismatch_report", "correction_plan", "applied_corrections", "audit_trail"]
-CHECKS = {
-    "mismatch_report": [
-        "counts_add_up",
-        "no_credits_lost",
-        "no_paid_account_on_free_limits",
-        "no_paid_account_without_its_grant",
-    ],
-    "applied_corrections": ["plan_within_limits"],
+PARENTS = {
+    "balances": [],
+    "subscriptions": ["balances"],
+    "mismatch_report": ["balances", "subscriptions"],
+    "health_report": ["mismatch_report"],
+    "correction_plan": ["mismatch_report"],
+    "applied_corrections": ["correction_plan"],
+    "audit_trail": ["applied_corrections"],
 }
+LEDGER_PARENTS = PARENTS | {
+    "identities": [],
+    "subscriptions": ["balances", "identities"],
+    "mismatch_report": ["balances", "identities", "subscriptions"],
+    "id_mapping_report": ["balances", "identities", "subscriptions"],
+}
+LINEAGE = {"wix_app": PARENTS, "bestauth": LEDGER_PARENTS}
+ON_REPORT = ["counts_add_up", "no_credits_lost", "no_paid_account_on_free_limits", "no_paid_account_without_its_grant"]
+ON_AUDIT = {"audit_trail": ["audit_chain_verifies"]}
+CHECKS: dict[str, dict[str, list[str]]] = {
+    "wix_app": {"mismatch_report": ON_REPORT, "applied_corrections": ["plan_within_limits"], **ON_AUDIT},
+    "bestauth": {
+        "mismatch_report": sorted([*ON_REPORT, "every_user_is_mapped", "ledger_explains_balance"]),
+        "health_report": ["no_recent_failed_deductions"],
+        "applied_corrections": ["plan_within_limits"],
+        **ON_AUDIT,
+    },
+}
+SYSTEMS = pytest.mark.parametrize("system", LINEAGE)
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +48,17 @@ def repository() -> dg.RepositoryDefinition:
 
 def test_the_assets_are_the_lineage_an_auditor_sees(repository: dg.RepositoryDefinition) -> None:
     graph = repository.asset_graph
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {f"wix_app/{noun}" for noun in NOUNS}
-    parents = {
-        noun: sorted(parent.path[-1] for parent in graph.get(dg.AssetKey(["wix_app", noun])).parent_keys)
-        for noun in NOUNS
-    }
-    assert parents == {
-        "balances": [],
-        "subscriptions": ["balances"],
-        "mismatch_report": ["balances", "subscriptions"],
-        "correction_plan": ["mismatch_report"],
-        "applied_corrections": ["correction_plan"],
-        "audit_trail": ["applied_corrections"],
-    }
+    found: dict[str, dict[str, list[str]]] = {}
+    for key in graph.get_all_asset_keys():
+        system, noun = key.path
+        found.setdefault(system, {})[noun] = sorted(parent.path[-1] for parent in graph.get(key).parent_keys)
+    assert found == LINEAGE
 
 
 def test_every_asset_is_described_owned_and_grouped_by_its_system(repository: dg.RepositoryDefinition) -> None:
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
-        assert node.group_name == "wix_app", key
+        assert node.group_name == key.path[0], key
         assert len(node.description or "") > 60, key
         assert list(node.owners) == ["team:billing"], key
         assert node.tags["credit_pipeline/environment"] == "sandbox", key
@@ -57,37 +67,37 @@ def test_every_asset_is_described_owned_and_grouped_by_its_system(repository: dg
 
 
 def test_the_checks_are_true_sentences(repository: dg.RepositoryDefinition) -> None:
-    found: dict[str, list[str]] = {}
-    for key in repository.asset_graph.asset_check_keys:
-        found.setdefault(key.asset_key.path[-1], []).append(key.name)
+    found: dict[str, dict[str, list[str]]] = {}
+    for key in sorted(repository.asset_graph.asset_check_keys):
+        system, noun = key.asset_key.path
+        found.setdefault(system, {}).setdefault(noun, []).append(key.name)
         description = repository.asset_graph.get(key).description or ""
         assert description.endswith("."), key
-    assert {noun: sorted(names) for noun, names in found.items()} == CHECKS
+    assert found == CHECKS
 
 
 def test_the_jobs_are_verbs_with_a_time_limit(repository: dg.RepositoryDefinition) -> None:
-    assert sorted(name for name in repository.job_names if not name.startswith("__")) == [
-        "wix_app_apply",
-        "wix_app_reconcile",
-    ]
-    for name in ("wix_app_apply", "wix_app_reconcile"):
+    jobs = {name: name.rpartition("_")[0] for name in repository.job_names if not name.startswith("__")}
+    assert sorted(jobs) == ["bestauth_apply", "bestauth_reconcile", "wix_app_apply", "wix_app_reconcile"]
+    for name, system in jobs.items():
         job = repository.get_job(name)
         assert job.tags["dagster/max_runtime"] == str(int(timedelta(hours=3).total_seconds()))
-        assert job.tags["credit_pipeline/reconcile"] == "wix_app"
+        assert job.tags["credit_pipeline/reconcile"] == system
         assert job.executor_def is dg.in_process_executor
         assert job.description
 
 
-def test_reconcile_runs_everything_and_apply_only_the_applying(repository: dg.RepositoryDefinition) -> None:
-    selected = {
-        name: {key.path[-1] for key in repository.get_job(name).asset_layer.executable_asset_keys}
-        for name in ("wix_app_reconcile", "wix_app_apply")
-    }
-    assert selected == {"wix_app_reconcile": set(NOUNS), "wix_app_apply": {"applied_corrections", "audit_trail"}}
-    steps = {name: set(repository.get_job(name).graph.node_dict) for name in selected}
-    checks = {f"wix_app__{noun}_{check}" for noun, names in CHECKS.items() for check in names}
-    assert checks <= steps["wix_app_reconcile"]
-    assert checks & steps["wix_app_apply"] == {"wix_app__applied_corrections_plan_within_limits"}
+@SYSTEMS
+def test_reconcile_runs_everything_and_apply_only_the_applying(
+    repository: dg.RepositoryDefinition, system: str
+) -> None:
+    reconcile, apply = repository.get_job(f"{system}_reconcile"), repository.get_job(f"{system}_apply")
+    selected = [{key.path[-1] for key in job.asset_layer.executable_asset_keys} for job in (reconcile, apply)]
+    assert selected == [set(LINEAGE[system]), {"applied_corrections", "audit_trail"}]
+    checks = {f"{system}__{noun}_{check}" for noun, names in CHECKS[system].items() for check in names}
+    assert checks <= set(reconcile.graph.node_dict)
+    applying = {f"{system}__{noun}_{check}" for noun in selected[1] for check in CHECKS[system].get(noun, [])}
+    assert checks & set(apply.graph.node_dict) == applying
 
 
 def test_applying_is_five_guarded_steps(repository: dg.RepositoryDefinition) -> None:
@@ -97,8 +107,11 @@ def test_applying_is_five_guarded_steps(repository: dg.RepositoryDefinition) -> 
 
 
 def test_the_schedule_runs_by_itself_every_six_hours_and_writes_nothing(repository: dg.RepositoryDefinition) -> None:
-    (schedule,) = repository.schedule_defs
-    assert schedule.name == "wix_app_reconcile_schedule"
+    assert sorted(schedule.name for schedule in repository.schedule_defs) == [
+        "bestauth_reconcile_schedule",
+        "wix_app_reconcile_schedule",
+    ]
+    schedule = repository.get_schedule_def("wix_app_reconcile_schedule")
     assert schedule.cron_schedule == "0 */6 * * *"
     assert schedule.execution_timezone == "UTC"
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING

@@ -18,6 +18,8 @@ from credit_pipeline.sandbox.billing import BillingServer
 from credit_pipeline.sandbox.billing_book import BillingBook, Instance, wire_time
 from credit_pipeline.sandbox.billing_faults import Fault, FaultBook, FaultKind
 from credit_pipeline.sandbox.billing_state import ServerState
+from credit_pipeline.sandbox.stripe_book import StripeBook
+from credit_pipeline_tests.sandbox.stripe_rows import a_customer, a_subscription
 
 SINCE = datetime(2026, 1, 31, 10, tzinfo=UTC)
 
@@ -212,7 +214,7 @@ def test_each_instance_has_its_own_requests_per_minute(http, server, clock):
     assert instance(http, granted).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["health", "counters", "faults", "instances"])
+@pytest.mark.parametrize("path", ["health", "counters", "faults", "instances", "stripe"])
 @pytest.mark.parametrize("headers", [{}, {"X-Sandbox-Token": "guess"}])
 def test_the_control_api_is_closed_without_its_token(http, server, path, headers):
     method = "GET" if path in ("health", "counters") else "POST"
@@ -261,6 +263,9 @@ def test_instances_changed_by_the_control_api_are_answered_and_saved(http, serve
         ("faults", {"add": [{"kind": "flaky", "tmies": 3}]}, "not a fault"),
         ("instances", {"put": {"x": {"is_fre": True}}}, "no value 'is_fre'"),
         ("instances", {"patch": {"nobody": {}}}, "put it before you patch it"),
+        ("stripe", {"put": {"prices": []}}, "has no 'prices'"),
+        ("stripe", {"put": {"customers": [{"id": "cus_1"}]}}, "created"),
+        ("stripe", {"patch": {"nobody": {}}}, "add it before you patch it"),
     ],
 )
 def test_a_wrong_control_request_is_told_what_is_wrong(http, server, path, body, why):
@@ -437,3 +442,86 @@ def test_what_the_control_api_changes_outlives_the_process(home, book_path):
     billing_process.stop_process(home)
 
     assert BillingBook.load(book_path).get("pro-1") == Instance(is_free=False, package_name="pro", uninstalled=True)
+
+
+@pytest.fixture
+def stripe_path(home) -> Path:
+    StripeBook([a_customer()], [a_subscription()]).save(home / "stripe.json")
+    return home / "stripe.json"
+
+
+def stripe(state: ServerState, path: str) -> httpx.Response:
+    return httpx.get(f"{state.base_url}/v1/{path}", auth=(state.stripe_key, ""), trust_env=False)
+
+
+def test_one_process_serves_both_providers_from_one_port(home, book_path, stripe_path):
+    state = billing_process.start_process(home, book_path, stripe_book=stripe_path)
+
+    assert health(state) == {"ok": True, "instances": 1, "subscriptions": 1}
+    assert [row["id"] for row in stripe(state, "subscriptions").json()["data"]] == ["sub_1"]
+    assert state.stripe_key.startswith("rk_test_")
+    assert state.stripe_key not in repr(state)
+    assert billing_process.running(home) == state
+
+
+def test_a_process_without_a_book_of_stripes_speaks_none(home, book_path):
+    state = billing_process.start_process(home, book_path)
+
+    assert stripe(state, "subscriptions").status_code == 404
+
+
+def test_a_second_book_gets_a_new_process_and_the_key_stays(home, book_path, stripe_path):
+    first = billing_process.start_process(home, book_path)
+
+    second = billing_process.start_process(home, book_path, stripe_book=stripe_path)
+
+    assert first.process() is None
+    assert (second.app_secret, second.stripe_key) == (first.app_secret, first.stripe_key)
+    assert billing_process.start_process(home, book_path, stripe_book=stripe_path) == second
+
+
+def test_the_process_of_an_earlier_version_is_found_and_gets_a_key_at_its_next_start(home, book_path):
+    first = billing_process.start_process(home, book_path)
+    stored = json.loads(billing_process.state_path(home).read_text())
+    older = {name: value for name, value in stored.items() if not name.startswith("stripe_")}
+    billing_process.state_path(home).write_text(json.dumps(older))
+    found = billing_process.running(home)
+
+    billing_process.stop_process(home)
+    second = billing_process.start_process(home, book_path)
+
+    assert found is not None
+    assert (found.pid, found.stripe_key) == (first.pid, "")
+    assert second.app_secret == first.app_secret
+    assert second.stripe_key.startswith("rk_test_")
+
+
+def test_what_the_control_api_changes_at_stripe_is_answered_and_outlives_the_process(home, book_path, stripe_path):
+    state = billing_process.start_process(home, book_path, stripe_book=stripe_path)
+    second = {"id": "cus_2", "email": "b@example.com", "created": 1_790_000_000}
+
+    httpx.post(
+        f"{state.base_url}/_sandbox/stripe",
+        headers={"X-Sandbox-Token": state.control_token},
+        json={
+            "put": {"customers": [second]},
+            "patch": {"sub_1": {"status": "past_due", "canceled_at": 1_790_000_000}},
+            "remove": ["cus_1"],
+        },
+        trust_env=False,
+    ).raise_for_status()
+
+    served = stripe(state, "subscriptions/sub_1").json()
+    assert (served["status"], served["canceled_at"]) == ("past_due", 1_790_000_000)
+    assert [row["id"] for row in stripe(state, "customers").json()["data"]] == ["cus_2"]
+    billing_process.stop_process(home)
+    stored = StripeBook.load(stripe_path)
+    assert stored.get("cus_1") is None
+    assert stored.subscriptions.get("sub_1").status == "past_due"
+
+
+def test_a_file_that_is_no_book_of_stripes_is_named_in_the_log(home, book_path):
+    with pytest.raises(SourceError):
+        billing_process.start_process(home, book_path, stripe_book=home / "no-such-book.json")
+
+    assert "no-such-book.json cannot be read as Stripe's book" in billing_process.log_path(home).read_text()

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from credit_pipeline.sandbox import billing_process, lifecycle
 from credit_pipeline.sandbox.demo import run_demo
+from credit_pipeline.sandbox.life import State
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.sandbox.wix_app import WixApp
+from credit_pipeline.sandbox.worlds import PRODUCTS
 
 ACCOUNTS = 150
 
@@ -39,7 +41,28 @@ def played(home: Path) -> dict[str, Any]:
     before = dict(os.environ)
     result = run_demo(home, accounts=ACCOUNTS, seed=4, say=said.append)
     assert dict(os.environ) == before
-    return result["systems"]["wix_app"] | {"said": said}
+    return result["systems"] | {"said": said}
+
+
+@pytest.fixture(params=["wix_app", "bestauth"])
+def name(request: pytest.FixtureRequest) -> str:
+    """Each of the two systems."""
+    return str(request.param)
+
+
+@pytest.fixture
+def came(played: dict[str, Any], name: str) -> dict[str, Any]:
+    """What it came to for one of them."""
+    result: dict[str, Any] = played[name]
+    return result
+
+
+@pytest.fixture
+def broken(played: dict[str, Any], name: str, home: Path) -> list[dict[str, Any]]:
+    """Its broken accounts, by the truth."""
+    assert played[name]["runs"]
+    accounts: list[dict[str, Any]] = lifecycle.truth(home, name)["accounts"]
+    return accounts
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -59,50 +82,67 @@ def test_an_interrupted_demo_stops_its_servers(home: Path, number: signal.Signal
     assert billing_process.running(home / "sandbox") is None
 
 
-def test_for_every_code_found_is_planted(played: dict[str, Any], home: Path) -> None:
-    assert played["population"] == ACCOUNTS
-    assert len(played["planted"]) == 14
-    assert played["found"] == played["planted"] == lifecycle.truth(home)["planted"]
+def test_for_every_code_found_is_planted(came: dict[str, Any], name: str, home: Path) -> None:
+    assert came["population"] == ACCOUNTS
+    assert len(came["planted"]) == {"wix_app": 14, "bestauth": 26}[name]
+    assert came["found"] == came["planted"] == lifecycle.truth(home, name)["planted"]
 
 
-def test_every_broken_site_has_its_own_code_and_no_healthy_one_is_reported(played: dict[str, Any]) -> None:
-    assert (played["missed"], played["healthy_reported"]) == ([], [])
+def test_every_broken_account_has_its_own_code_and_no_healthy_one_is_reported(came: dict[str, Any]) -> None:
+    assert (came["missed"], came["healthy_reported"]) == ([], [])
 
 
-def test_the_auto_lane_is_corrected_and_the_rest_is_held(played: dict[str, Any], home: Path) -> None:
-    broken = lifecycle.truth(home)["accounts"]
-    assert played["changed"] == sum(1 for account in broken if account["auto"]) > 10
-    assert played["held"] == sum(1 for account in broken if account["approve"]) > 8
+def test_the_auto_lane_is_corrected_and_the_rest_is_held(came: dict[str, Any], broken: list[dict[str, Any]]) -> None:
+    assert came["changed"] == sum(1 for account in broken if account["auto"]) > 10
+    assert came["held"] == sum(1 for account in broken if account["approve"]) > 6
 
 
-def test_the_corrected_rows_stand_as_the_truth_says(played: dict[str, Any], home: Path) -> None:
-    assert played["changed"]
-    with lifecycle.running(home) as environment, WixApp(environment["WIX_DATABASE_URL"]) as app:
-        rows = app.states()
-    for account in lifecycle.truth(home)["accounts"]:
+def test_the_corrected_rows_stand_as_the_truth_says(broken: list[dict[str, Any]], name: str, home: Path) -> None:
+    url = lifecycle.sandbox_system(name).store.url_env
+    with lifecycle.running(home) as environment, PRODUCTS[name](environment[url]) as product:
+        rows = product.states()
+    for account in broken:
         right = account["auto"]["after"] if account["auto"] else account["now"]
-        assert rows[account["account_id"]] == (right["plan"], right["total"], right["used"]), account
+        stands = rows.get(account["account_id"], State(None, None, None))
+        assert stands == (right["plan"], right["total"], right["used"]), account
 
 
-def test_the_first_live_run_is_quarantined_and_approved(played: dict[str, Any]) -> None:
-    assert any("needs approval" in sentence for sentence in played["quarantined"])
-    assert any(sentence.startswith("Approved by demo-approver") for sentence in played["said"])
+def test_links_and_metadata_are_written_where_the_truth_says(played: dict[str, Any], home: Path) -> None:
+    broken = lifecycle.truth(home, "bestauth")["accounts"]
+    linked = {account["account_id"] for account in broken if "LinkIdentity" in account["steps"]}
+    resolved = {account["account_id"] for account in broken if "SetResolvedId" in account["steps"]}
+    assert played["bestauth"]["changed"] > len(linked) + len(resolved) > 3
+    with lifecycle.running(home) as environment, psycopg.connect(environment["BESTAUTH_DATABASE_URL"]) as connection:
+        mapped = {row[0] for row in connection.execute("SELECT supabase_user_id::text FROM user_id_mapping")}
+        named = "SELECT metadata->>'resolved_supabase_user_id' FROM bestauth_subscriptions"
+        written = {row[0] for row in connection.execute(named.encode())}
+    assert linked <= mapped
+    assert resolved <= written
+    assert not mapped & {account["account_id"] for account in broken if account["kind"] == "same_id_only"}
 
 
-def test_the_second_run_changes_nothing_and_nobody_lost_a_credit(played: dict[str, Any]) -> None:
-    assert (played["second_run_changed"], played["credits_lost"]) == (0, 0)
+def test_the_first_live_run_is_quarantined_and_approved(
+    played: dict[str, Any], came: dict[str, Any], name: str
+) -> None:
+    assert any("needs approval" in sentence for sentence in came["quarantined"])
+    assert any(sentence.startswith(f"{name}: Approved by demo-approver") for sentence in played["said"])
+
+
+def test_the_second_run_changes_nothing_and_nobody_lost_a_credit(came: dict[str, Any]) -> None:
+    assert (came["second_run_changed"], came["credits_lost"]) == (0, 0)
 
 
 def test_the_servers_are_stopped_and_the_data_stays(played: dict[str, Any], home: Path) -> None:
-    assert played["runs"]
+    assert played["said"]
     assert not EmbeddedPostgres(home).is_running()
-    assert lifecycle.planted(home) == ("wix_app",)
+    assert lifecycle.planted(home) == ("wix_app", "bestauth")
 
 
 def test_the_demo_can_be_played_again_and_begins_afresh(played: dict[str, Any], home: Path) -> None:
     before = lifecycle.truth(home)["as_of"]
-    again = run_demo(home, accounts=ACCOUNTS, seed=4)["systems"]["wix_app"]
+    again = run_demo(home, accounts=ACCOUNTS, seed=4)["systems"]
     assert lifecycle.truth(home)["as_of"] > before
     same = ("population", "planted", "found", "corrected", "held_by_code", "changed", "held", "missed")
-    assert {name: again[name] for name in same} == {name: played[name] for name in same}
-    assert (again["second_run_changed"], again["credits_lost"]) == (0, 0)
+    for system, came in again.items():
+        assert {what: came[what] for what in same} == {what: played[system][what] for what in same}
+        assert (came["second_run_changed"], came["credits_lost"]) == (0, 0)

@@ -1,7 +1,6 @@
 """Five weeks written by the real collector, then judged by the real rules: exactly what was planted is found."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,15 +12,10 @@ from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.adapters.install import install
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.sandbox.author import WATCH
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.book_billing import BookBilling
-from credit_pipeline.sandbox.life import Life
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline.sandbox.past import look, looks, write_past
-from credit_pipeline.sandbox.population import scripts
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.sandbox.truth import truth_of
-from credit_pipeline.sandbox.wix_app import WixApp
+from credit_pipeline.sandbox.worlds import WixWorld
 from credit_pipeline.services.report import Mismatch, Report
 
 PRESENT = datetime(2027, 3, 1, 4, 30, tzinfo=UTC)
@@ -33,21 +27,21 @@ class Lived:
     """A population of 200 with its past, and what a run at the present makes of it."""
 
     def __init__(self, url: str, home: Any) -> None:
-        written = list(scripts(SYSTEM.catalogue, accounts=200, seed=3, present=PRESENT))
-        life = Life(written, seed=3, start=PRESENT - WATCH)
-        book = BillingBook({script.account_id: script.instance for script in written})
         environ = {"WIX_DATABASE_URL": url, "WIX_APP_ID": "a", "WIX_APP_SECRET": "b"}
-        with WixApp(url) as app, open_gateways(SYSTEM, home, environ) as opened:
-            app.create(SYSTEM.catalogue)
+        with (
+            WixWorld(SYSTEM, url, accounts=200, seed=3, present=PRESENT) as world,
+            open_gateways(SYSTEM, home, environ) as opened,
+        ):
+            world.create()
             install(url, SYSTEM)
-            gateways = replace(opened, billing=BookBilling(book))
-            write_past(SYSTEM, gateways, app, life, book, present=PRESENT)
-            self.rows = dict(app.states())
-            self.changes = app.last_change()
+            gateways = world.as_seen(opened)
+            write_past(SYSTEM, gateways, world, present=PRESENT)
+            self.rows = dict(world.app.states())
+            self.changes = world.app.last_change()
             self.report: Report = _check(gateways)
-            self.changed_by_looking = app.last_change() - self.changes
-        self.states = life.states
-        self.truth = truth_of(written, life.states, system="wix_app", seed=3, present=PRESENT)
+            self.changed_by_looking = world.app.last_change() - self.changes
+            self.states = world.life.states
+            self.truth = world.truth()
         self.url = url
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
@@ -69,7 +63,7 @@ def lived(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_no_look_is_more_than_a_day_after_the_one_before() -> None:
-    times = looks(PRESENT)
+    times = looks(PRESENT, WixWorld.spacing)
     assert max(later - earlier for earlier, later in pairwise([*times, PRESENT])) < timedelta(hours=24)
     assert times[0] - (PRESENT - WATCH) < timedelta(hours=24)
     assert PRESENT - times[-1] == timedelta(hours=6)
@@ -94,7 +88,7 @@ def test_marks_are_assumed_by_the_first_look_and_adopted_by_later_ones(lived: Li
 
 def test_every_look_was_complete_and_is_remembered(lived: Lived) -> None:
     seen = lived.query("SELECT as_of FROM credit_pipeline.snapshot ORDER BY as_of")
-    assert [as_of for (as_of,) in seen] == [*looks(PRESENT), PRESENT + timedelta(seconds=30)]
+    assert [as_of for (as_of,) in seen] == [*looks(PRESENT, WixWorld.spacing), PRESENT + timedelta(seconds=30)]
 
 
 def test_what_is_planted_is_found_with_code_lane_and_secondary_codes(lived: Lived) -> None:

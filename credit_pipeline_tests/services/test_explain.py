@@ -9,7 +9,8 @@ from credit_pipeline.adapters.system_yaml import load_system
 from credit_pipeline.domain.account import Lookup, Mark
 from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.classify import classify
-from credit_pipeline.services.explain import Check, checks
+from credit_pipeline.services.counter_checks import counter_checks
+from credit_pipeline.services.explain_words import Check
 from credit_pipeline.services.timeline import Entry, timeline
 from credit_pipeline_tests.domain.builders import NOW, an_account, hours_ago, rules, seen
 
@@ -26,7 +27,7 @@ HEALTHY = OPEN | {
 
 def asked(*, in_store: bool = True, **overrides: Any) -> dict[str, Check]:
     judgement = classify(an_account(**overrides), rules())
-    return {check.name: check for check in checks(SYSTEM, judgement, in_store=in_store)}
+    return {check.name: check for check in counter_checks(SYSTEM, judgement, in_store=in_store)}
 
 
 def story(**overrides: Any) -> list[Entry]:

@@ -1,7 +1,12 @@
--- The write path, the same for every system: what a batch may do, in which order, under which locks. The one statement
--- that touches a product table is in write_counter.sql. Run by every `init`, so it always matches the code.
--- Every function is pinned to its own search_path and closed to PUBLIC; only apply_batch runs with its owner's rights.
--- SQLSTATEs of class CP are sentences for a person.
+-- The write path, the same for every system: what a batch may do, in which order, under which locks. The statements
+-- that touch product tables are in write_counter.sql and write_ledger.sql. Run by every `init`, so it always matches the
+-- code. Every function is pinned to its own search_path and closed to PUBLIC; only apply_batch runs with its owner's
+-- rights. SQLSTATEs of class CP are sentences for a person.
+--
+-- A layout answers for its tables with four functions of the system: lock_… (what stands there, under locks), check_…
+-- (whether the reasons of the steps still hold), touched_… (what stands beside the credits, and what is wanted there) and
+-- write_… (the statements). They raise CP100 where a row must fail, CP101 where it is stale,
+-- CP102 where it is blocked.
 
 -- The newest decision about each row digest within 24 hours, where it is an approval.
 CREATE OR REPLACE FUNCTION credit_pipeline.released(system text, lane text)
@@ -85,18 +90,26 @@ BEGIN
     END IF;
 END $$;
 
--- Plan and total as they must still stand: as seen, or as this plan's other correction of the account left them.
--- It leans on audit_account.
-CREATE OR REPLACE FUNCTION credit_pipeline.expected(c credit_pipeline.correction, OUT label text, OUT total bigint)
+-- Plan and total as they must still stand, and whether there is a balance at all: as seen, or as this plan's other
+-- correction of the account left them. It leans on audit_account.
+DROP FUNCTION IF EXISTS credit_pipeline.expected(credit_pipeline.correction); -- an older version returns less
+CREATE FUNCTION credit_pipeline.expected(c credit_pipeline.correction, OUT label text, OUT total bigint, OUT balanced boolean)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
-    SELECT a.after_label, a.after_total INTO label, total FROM credit_pipeline.audit AS a
+    SELECT a.after_label, a.after_total, a.after_used IS NOT NULL INTO label, total, balanced FROM credit_pipeline.audit AS a
         WHERE a.system = c.system AND a.account = c.account AND a.plan_id = c.plan_id ORDER BY a.seq DESC LIMIT 1;
     IF NOT FOUND THEN
         label := c.seen_label;
         total := c.seen_total;
+        balanced := c.seen_used IS NOT NULL;
     END IF;
 END $$;
+
+-- How often a month's credits a grant may hold: a plan that is granted a year at once has them twelvefold.
+CREATE OR REPLACE FUNCTION credit_pipeline.months(period_start timestamptz, period_end timestamptz) RETURNS int
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN period_end - period_start > interval '300 days' THEN 12 ELSE 1 END
+$$;
 
 -- What must hold before credits are granted, whatever the row looks like now: the amount is the catalogue's, and an
 -- automatic grant is not near another grant or mark of the same plan. No outcome means go.
@@ -113,13 +126,14 @@ BEGIN
         RETURN;
     END IF;
     outcome := 'blocked_by_guard';
-    SELECT k.credits INTO allowance FROM credit_pipeline.catalogue AS k WHERE k.system = c.system AND k.plan = c.grant_plan;
+    SELECT k.credits * credit_pipeline.months(c.grant_start, c.grant_end) INTO allowance FROM credit_pipeline.catalogue AS k WHERE k.system = c.system AND k.plan = c.grant_plan;
     IF allowance IS NULL OR c.grant_credits > allowance THEN
         failure := format('a grant of %s credits is above the %s pinned for plan %s: run `credit-pipeline init %s`',
                           c.grant_credits, coalesce(allowance, 0), c.grant_plan, c.system);
         RETURN;
     END IF;
-    SELECT coalesce(sum(g.credits), 0), coalesce(sum(k.credits), 0) INTO granted, allowed
+    SELECT coalesce(sum(g.credits), 0), coalesce(sum(k.credits * credit_pipeline.months(g.period_start, g.period_end)), 0)
+        INTO granted, allowed
         FROM credit_pipeline."grant" AS g LEFT JOIN credit_pipeline.catalogue AS k ON k.system = g.system AND k.plan = g.plan
         WHERE g.system = c.system AND g.account = c.account AND g.period_start = c.grant_start;
     IF granted + c.grant_credits > allowed + allowance THEN
@@ -147,7 +161,61 @@ BEGIN
     outcome := NULL;
 END $$;
 
--- A row as reports and the audit show it.
+-- What must hold before a user is linked: the same id in both worlds is a guess, and only a person may act on one.
+CREATE OR REPLACE FUNCTION credit_pipeline.link_guard(
+    c credit_pipeline.correction, OUT outcome text, OUT failure text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF c.lane = 'auto' AND EXISTS (
+        SELECT FROM jsonb_array_elements(c.content -> 'steps') AS s (step)
+            WHERE step ->> 'step' = 'LinkIdentity' AND (step ->> 'layer')::int <> 2) THEN
+        outcome := 'blocked_by_guard';
+        failure := 'only a user whose metadata name the account is linked automatically: a person must decide';
+    END IF;
+END $$;
+
+-- What a ledger's transaction carries for the grant, and for the adjustments, of a correction.
+CREATE OR REPLACE FUNCTION credit_pipeline.grant_words(
+    c credit_pipeline.correction, OUT reference text, OUT description text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(step ->> 'reference', c.keys[1]),
+           format('%s: credits of the period from %s', c.grant_plan, to_char(c.grant_start AT TIME ZONE 'UTC', 'YYYY-MM-DD'))
+        FROM jsonb_array_elements(c.content -> 'steps') AS s (step) WHERE step ->> 'step' = 'GrantCredits'
+$$;
+CREATE OR REPLACE FUNCTION credit_pipeline.adjustment_words(
+    c credit_pipeline.correction, OUT reference text, OUT description text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(step ->> 'correction_key', '|' ORDER BY n), 'correction: ' || string_agg(step ->> 'cause', ', ' ORDER BY n)
+        FROM jsonb_array_elements(c.content -> 'steps') WITH ORDINALITY AS s (step, n)
+        WHERE step ->> 'step' = 'AdjustCredits' AND NOT (step ->> 'lower_used')::boolean
+$$;
+
+-- The object that a column of metadata holds: some products write it as JSON text inside JSON. Null where it is none.
+CREATE OR REPLACE FUNCTION credit_pipeline.content(metadata jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held jsonb := coalesce(nullif(metadata, 'null'), '{}');
+BEGIN
+    IF jsonb_typeof(held) = 'string' THEN
+        held := (held #>> '{}')::jsonb;
+    END IF;
+    RETURN CASE WHEN jsonb_typeof(held) = 'object' THEN held END;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
+
+-- The metadata with one more key, in the form in which the product writes them.
+CREATE OR REPLACE FUNCTION credit_pipeline.with_key(metadata jsonb, key text, value text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN jsonb_typeof(metadata) = 'string' THEN to_jsonb(more::text) ELSE more END
+        FROM (SELECT jsonb_set(credit_pipeline.content(metadata), ARRAY[key], to_jsonb(value)) AS more) AS one
+$$;
+
+-- An id as ids are compared: products write one uuid in several ways.
+CREATE OR REPLACE FUNCTION credit_pipeline.bare_id(id text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT translate(lower(id), '{}- ', '') $$;
+
+-- A row as reports and the audit show it. Without a balance row nothing is used and nothing available, not even zero.
 CREATE OR REPLACE FUNCTION credit_pipeline.balance(label text, total bigint, used bigint) RETURNS jsonb
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object('plan', label, 'total', total, 'used', used, 'available', total - used)
@@ -173,7 +241,11 @@ BEGIN
         'plan_id', c.plan_id, 'correction', c.seq, 'run_id', run_id,
         'account', c.account, 'billing_id', c.content -> 'billing_id',
         'codes', c.content -> 'codes', 'lane', c.lane, 'reasons', c.content -> 'reasons', 'key', c.key, 'keys', c.keys,
-        'delta', (after ->> 'available')::bigint - (before ->> 'available')::bigint, 'before', before, 'after', after,
+        'steps', (SELECT coalesce(jsonb_agg(step ORDER BY n), '[]')
+                  FROM jsonb_array_elements(c.content -> 'steps') WITH ORDINALITY AS s (step, n)
+                  WHERE step ->> 'step' NOT IN ('GrantCredits', 'AdjustCredits')),
+        'delta', coalesce((after ->> 'available')::bigint, 0) - coalesce((before ->> 'available')::bigint, 0),
+        'before', before, 'after', after,
         'approver', approver, 'session_user', session_user, 'application_name', current_setting('application_name'))::text;
     chained := encode(sha256(convert_to(head.audit_hash || payload, 'UTF8')), 'hex');
     INSERT INTO credit_pipeline.audit (system, seq, payload, prev_hash, hash)
@@ -186,6 +258,23 @@ BEGIN
     RETURN head.audit_seq + 1;
 END $$;
 
+-- Why a row that was written is not as it was meant: what the product's functions and triggers made of the statement.
+CREATE OR REPLACE FUNCTION credit_pipeline.disagreement(before jsonb, wanted jsonb, after jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN after -> 'total' = wanted -> 'total' AND after -> 'used' = wanted -> 'used' THEN
+            format('the product changed the row while it was written: %s is not what was written', (
+                SELECT string_agg(w.key, ', ' ORDER BY w.key) FROM jsonb_each(wanted) AS w
+                    WHERE after -> w.key IS DISTINCT FROM w.value))
+        WHEN after -> 'total' = before -> 'total' AND after ->> 'available' = coalesce(before ->> 'available', '0') THEN
+            format('the product wrote nothing and raised no error: wanted total %s, used %s, found total %s, used %s as before',
+                   wanted ->> 'total', wanted ->> 'used', coalesce(after ->> 'total', 'none'), coalesce(after ->> 'used', 'none'))
+        ELSE
+            format('the product changed the row while it was written: wanted total %s, used %s, found total %s, used %s',
+                   wanted ->> 'total', wanted ->> 'used', coalesce(after ->> 'total', 'none'), coalesce(after ->> 'used', 'none'))
+        END
+$$;
+
 -- One correction, from lock to audit. Whatever goes wrong in it undoes this row alone; only what concerns the whole
 -- transaction (deadlock, serialization, shutdown, no space) is passed on.
 CREATE OR REPLACE FUNCTION credit_pipeline.apply_correction(
@@ -195,8 +284,12 @@ CREATE OR REPLACE FUNCTION credit_pipeline.apply_correction(
 DECLARE
     held record;
     seen record;
+    beside record;
     wanted jsonb;
     delta bigint := coalesce(c.grant_credits, 0) + c.total_delta - c.used_delta;
+    moves boolean := c.grant_plan IS NOT NULL OR c.total_delta <> 0 OR c.used_delta <> 0;
+    creates boolean := c.content -> 'steps' @> '[{"step": "CreateBalance"}]';
+    used bigint; -- as it will stand before credits are written
     broken text;
 BEGIN
     SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.key_guard(c, approver) AS g;
@@ -213,42 +306,56 @@ BEGIN
         failure := 'the account is gone from the store since the plan was made';
         RETURN;
     END IF;
-    before := credit_pipeline.balance(held.label, held.total, held.used);
+    EXECUTE format('SELECT * FROM credit_pipeline.%I($1)', 'touched_' || c.system) INTO beside USING c;
+    before := credit_pipeline.balance(held.label, held.total, held.used) || beside.stands;
 
-    SELECT e.label, e.total INTO seen FROM credit_pipeline.expected(c) AS e;
-    IF held.label IS DISTINCT FROM seen.label OR held.total IS DISTINCT FROM seen.total OR held.used IS NULL THEN
+    SELECT e.label, e.total, e.balanced INTO seen FROM credit_pipeline.expected(c) AS e;
+    IF (held.state = 'no_balance') = seen.balanced THEN
+        outcome := 'stale_skipped';
+        failure := format('the balance row was %s since the plan was made', CASE WHEN seen.balanced THEN 'removed' ELSE 'made' END);
+        RETURN;
+    ELSIF held.label IS DISTINCT FROM seen.label OR held.total IS DISTINCT FROM seen.total
+        OR held.used IS NULL AND held.state <> 'no_balance' THEN
         outcome := 'stale_skipped';
         failure := format('the row moved since the plan was made: plan %s -> %s, total %s -> %s',
                           coalesce(seen.label, 'none'), coalesce(held.label, 'none'), seen.total, coalesce(held.total::text, 'none'));
         RETURN;
+    ELSIF held.state = 'no_balance' AND moves AND NOT creates THEN
+        outcome := 'blocked_by_guard';
+        failure := 'the account has no balance row, and this correction makes none: make a new plan';
+        RETURN;
     END IF;
 
     SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.grant_guard(c) AS g;
+    IF outcome IS NULL THEN
+        SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.link_guard(c) AS g;
+    END IF;
     IF outcome IS NOT NULL THEN
         RETURN;
     END IF;
+    used := CASE WHEN creates THEN held.total ELSE held.used END;
     wanted := CASE WHEN c.reset_used
-        THEN credit_pipeline.balance(coalesce(c.set_label, held.label), held.total - held.used + delta, 0)
-        ELSE credit_pipeline.balance(coalesce(c.set_label, held.label), held.total + delta + c.used_delta, held.used + c.used_delta) END;
+        THEN credit_pipeline.balance(coalesce(c.set_label, held.label), held.total - used + delta, 0)
+        ELSE credit_pipeline.balance(coalesce(c.set_label, held.label), held.total + delta + c.used_delta, used + c.used_delta) END
+        || beside.wanted;
     IF delta < 0 AND NOT (c.lane = 'approve' AND c.approved AND c.total_delta - c.used_delta = delta) THEN
         outcome := 'blocked_by_guard';
         failure := format('credit loss prevented: would fall %s -> %s', before ->> 'available', wanted ->> 'available');
         RETURN;
-    ELSIF (wanted ->> 'used')::bigint < 0 OR delta < 0 AND (wanted ->> 'available')::bigint < 0 THEN
+    ELSIF (wanted ->> 'used')::bigint < least(used, 0) OR delta < 0 AND (wanted ->> 'available')::bigint < 0 THEN
         outcome := 'blocked_by_guard';
         failure := format('would leave used %s and available %s: neither may fall below zero', wanted ->> 'used', wanted ->> 'available');
         RETURN;
     END IF;
 
-    EXECUTE format('SELECT credit_pipeline.%I($1, $2, $3, $4, $5, $6)', 'write_' || c.system)
-        USING c.account, c.set_label, coalesce(c.grant_credits, 0), c.total_delta, c.used_delta, c.reset_used;
-    -- Read again, not RETURNING: a trigger of the product may have changed the row before or after the statement.
+    EXECUTE format('SELECT credit_pipeline.%I($1)', 'check_' || c.system) USING c;
+    EXECUTE format('SELECT credit_pipeline.%I($1)', 'write_' || c.system) USING c;
+    -- Read again, not RETURNING: a trigger or function of the product may have changed the rows, or done nothing.
     EXECUTE format('SELECT * FROM credit_pipeline.%I($1)', 'lock_' || c.system) INTO held USING c.account;
-    after := credit_pipeline.balance(held.label, held.total, held.used);
+    EXECUTE format('SELECT * FROM credit_pipeline.%I($1)', 'touched_' || c.system) INTO beside USING c;
+    after := credit_pipeline.balance(held.label, held.total, held.used) || beside.stands;
     IF after IS DISTINCT FROM wanted THEN
-        RAISE EXCEPTION USING ERRCODE = 'CP100', MESSAGE = format(
-            'the product changed the row while it was written: wanted total %s, used %s, found total %s, used %s',
-            wanted ->> 'total', wanted ->> 'used', coalesce(after ->> 'total', 'none'), coalesce(after ->> 'used', 'none'));
+        RAISE EXCEPTION USING ERRCODE = 'CP100', MESSAGE = credit_pipeline.disagreement(before, wanted, after);
     END IF;
     audit_seq := credit_pipeline.record_change(c, run_id, approver, before, after);
     outcome := 'changed';
@@ -261,6 +368,11 @@ EXCEPTION WHEN OTHERS THEN
     IF SQLSTATE = '55P03' THEN
         outcome := 'busy';
         failure := 'the product holds a row that this change needs: the next run tries again';
+        RETURN;
+    END IF;
+    IF SQLSTATE IN ('CP101', 'CP102') THEN
+        outcome := CASE SQLSTATE WHEN 'CP101' THEN 'stale_skipped' ELSE 'blocked_by_guard' END;
+        failure := SQLERRM;
         RETURN;
     END IF;
     -- Never the message or DETAIL of a product's error: they hold users' data.
@@ -312,7 +424,15 @@ REVOKE ALL ON FUNCTION credit_pipeline.admit(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.key_guard(credit_pipeline.correction, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.expected(credit_pipeline.correction) FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.grant_guard(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.months(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.link_guard(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.grant_words(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.adjustment_words(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.content(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.with_key(jsonb, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.bare_id(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.balance(text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.disagreement(jsonb, jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.record_change(credit_pipeline.correction, text, text, jsonb, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.apply_correction(credit_pipeline.correction, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.apply_batch(text, int) FROM PUBLIC;

@@ -21,28 +21,45 @@ BEGIN
     END IF;
 END $lock$;
 
+-- A counter has one row an account: a step for another table would be reported as made and never be.
+CREATE OR REPLACE FUNCTION credit_pipeline.{check_function}(c credit_pipeline.correction) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $check$
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_array_elements(c.content -> 'steps') AS s (step)
+               WHERE step ->> 'step' NOT IN ('GrantCredits', 'AdjustCredits', 'SetPlan')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP100', MESSAGE =
+            'a counter has no table for one of the steps: make a new plan with this version of the program';
+    END IF;
+END $check$;
+
+CREATE OR REPLACE FUNCTION credit_pipeline.{touched_function}(
+    c credit_pipeline.correction, OUT stands jsonb, OUT wanted jsonb)
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $touched$ SELECT '{{}}'::jsonb, '{{}}'::jsonb $touched$;
+
 -- The one statement that writes a product table: relative, so that what users spend meanwhile stays spent.
 -- 200 free + 1,000 Starter = 1,200: `reset_used` folds what is left into total, it never sets total to an allowance.
 -- The path is the product's schema (pg_catalog before it, pg_temp last), because its triggers use unqualified names;
 -- deferred constraints and triggers are brought forward so that they run under it too and fail this row alone.
-CREATE OR REPLACE FUNCTION credit_pipeline.{write_function}(
-    account text, set_label text, credits bigint, total_delta bigint, used_delta bigint, reset_used boolean)
-    RETURNS void
+DROP FUNCTION IF EXISTS credit_pipeline.{write_function}(text, text, bigint, bigint, bigint, boolean); -- an older version
+CREATE OR REPLACE FUNCTION credit_pipeline.{write_function}(c credit_pipeline.correction) RETURNS void
     LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $write$
 #variable_conflict use_variable
 DECLARE
-    wanted {table}.{account}%TYPE := account;
-    new_label {table}.{label}%TYPE := set_label;
+    wanted {table}.{account}%TYPE := c.account;
+    new_label {table}.{label}%TYPE := c.set_label;
+    credits bigint := coalesce(c.grant_credits, 0);
 BEGIN
     UPDATE {table} AS t SET
         {label} = coalesce(new_label, t.{label}),
-        {total} = CASE WHEN reset_used THEN t.{total} - t.{used} + credits + total_delta - used_delta
-                       ELSE t.{total} + credits + total_delta END,
-        {used} = CASE WHEN reset_used THEN 0 ELSE t.{used} + used_delta END{touch}
+        {total} = CASE WHEN c.reset_used THEN t.{total} - t.{used} + credits + c.total_delta - c.used_delta
+                       ELSE t.{total} + credits + c.total_delta END,
+        {used} = CASE WHEN c.reset_used THEN 0 ELSE t.{used} + c.used_delta END{touch}
         WHERE t.{account} = wanted;
     SET CONSTRAINTS ALL IMMEDIATE;
 END $write$;
 
 REVOKE ALL ON FUNCTION credit_pipeline.{hash_function}() FROM PUBLIC;
 REVOKE ALL ON FUNCTION credit_pipeline.{lock_function}(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{write_function}(text, text, bigint, bigint, bigint, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.{check_function}(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.{touched_function}(credit_pipeline.correction) FROM PUBLIC;
+REVOKE ALL ON FUNCTION credit_pipeline.{write_function}(credit_pipeline.correction) FROM PUBLIC;
