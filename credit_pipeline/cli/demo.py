@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @population_options
 @click.pass_obj
 def demo(session: Session, accounts: int, seed: int) -> int:
-    """Plant broken balances in two products, find them, repair them.
+    """Plant broken balances in two products, then repair them.
 
     The real jobs on real servers, product by product: a dry run, a live run that is quarantined, its approval, the
     apply, and a second live run with nothing left to do. The servers stop at the end; the data and the run history stay

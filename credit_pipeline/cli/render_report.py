@@ -79,7 +79,12 @@ def _layers(identities: Mapping[str, Any]) -> RenderableType:
     """Coverage by layer, then what is not in order, over all users."""
     users = identities["users"]
     table = grid("identities", "users", "share", numbers=("users", "share"), whole=("identities",))
-    names = {"mapping": "mapping table", "metadata": "metadata only", "same_id": "same id only, a guess", "none": "no layer"}
+    names = {
+        "mapping": "mapping table",
+        "metadata": "metadata only",
+        "same_id": "same id only, a guess",
+        "none": "no layer",
+    }
     rows = [(f"  {names[layer]}", count) for layer, count in identities["by_layer"].items()]
     wrong = ("unmapped", "conflicts", "shared", "metadata_missing", "link_missing")
     rows += [(name.replace("_", " "), identities[name]) for name in wrong]

@@ -87,7 +87,9 @@ class Session:
             else:
                 console = self._console()
                 for part in text():
-                    console.print(part, crop=False)
+                    # rich joins texts before it prints them, and the joined one forgets what its part said of itself.
+                    no_wrap, overflow = getattr(part, "no_wrap", None), getattr(part, "overflow", None)
+                    console.print(part, crop=False, no_wrap=no_wrap, overflow=overflow)
 
     def write(self, text: str) -> None:
         """Text for stdout as it is, for another program to read."""

@@ -6,7 +6,7 @@ The systems have nothing in common but the server, so their pasts are lived side
 import shutil
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -64,7 +64,7 @@ def plant(
                 pool.submit(_live, systems[folder], server, folder, world, present, told)
                 for folder, world in worlds.items()
             ]
-            for life in lives:
+            for life in wait(lives, return_when=FIRST_EXCEPTION).done:
                 life.result()
 
 

@@ -13,6 +13,7 @@ from credit_pipeline.domain.plans import Unmapped
 from credit_pipeline.services.explain_words import Check
 from credit_pipeline.services.timeline import spoken
 
+
 def ledger_checks(judgement: Judgement, *, executable: bool | None) -> tuple[Check, ...]:
     """The eight checks, in the contract's order. `executable`: whether the deduct function may be run, if known."""
     account = judgement.account

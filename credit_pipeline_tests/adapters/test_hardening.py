@@ -32,7 +32,7 @@ from credit_pipeline_tests.conftest import Databases
 
 REFERENCE = f"{A}/pro/{int(START.timestamp())}"
 ONCE = "SELECT add_points_once(p_user_id => %s, p_amount => 800, p_reference => %s) AS granted"
-BLOCKED = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 GRANT = a_change(a_grant(reference=REFERENCE), seen=(None, 100, 0))
 
 

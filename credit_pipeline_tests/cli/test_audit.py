@@ -1,4 +1,4 @@
-"""`audit SYSTEM verify` and `export`, on a real audit: what an operator and an auditor get, and what tampering looks like."""
+"""`audit SYSTEM verify` and `export` on a real audit: what an operator and an auditor get, tampered with or not."""
 
 import csv
 import hashlib

@@ -155,7 +155,7 @@ def _a_year(story: Story, start: datetime, facts: Mapping[str, Any]) -> None:
 def _handled(story: Story, due: Due, facts: Mapping[str, Any]) -> None:
     other = 5000 if due.plan.name == "pro_plus" else 15_000
     alone = facts.get("change") is None and facts.get("renew_as") is None and not due.change
-    amounts = (due.allowance - 1, due.allowance + 501, due.allowance // 10 + 3, other if alone else 7)
+    amounts = (due.allowance - 1, due.allowance + 501, due.allowance // 10 + 3, other if alone else due.allowance + 7)
     wrong = amounts[facts["wrong"]]
     story.grant(due, facts["webhook"], facts["delay"] * HOUR, wrong)
 

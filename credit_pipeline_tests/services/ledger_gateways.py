@@ -69,14 +69,14 @@ class Product:
 
     def gateways(self, folder: Path) -> Gateways:
         """The ports onto it."""
-        gateways: Any = Gateways(
+        plans: Any = Plans(self)
+        return Gateways(
             billing=Listing(self),
             store=Store(self),
-            memory=Remembering(self),  # type: ignore[arg-type]
-            plans=Plans(self),  # type: ignore[arg-type]
+            memory=Remembering(self),
+            plans=plans,
             snapshots=ParquetSnapshots("bestauth", folder),
         )
-        return gateways  # type: ignore[no-any-return]
 
 
 @dataclass

@@ -53,14 +53,23 @@ class Customer:
         """The newest subscription."""
         return self.subscriptions[-1]
 
+    @property
+    def judged(self) -> Sold | None:
+        """The one whose credits are owed: the only one that goes on, else the highest, else the newest."""
+        live = [one for one in self.subscriptions if not one.over]
+        going_on = [one for one in live if not one.ending]
+        found = going_on if len(going_on) == 1 else live
+        return max(found, key=lambda one: (plan_of(one.plan).rank, one.id), default=None)
+
 
 class LedgerLife:
     """The world: a heap of what will happen. `live` lets it happen."""
 
-    def __init__(self, app: LedgerApp, *, seed: int, references: References, start: datetime) -> None:
+    def __init__(self, app: LedgerApp, *, seed: int, references: References, hardened: bool, start: datetime) -> None:
         self.app = app
         self.random = random.Random(seed)
         self.references = references
+        self.hardened = hardened
         self.stripe = StripeSide()
         self.truth = Truth()
         self.now = start
@@ -149,6 +158,12 @@ class LedgerLife:
         self.app.add(who.account, amount, "bonus", "ticket")
         one.by_hand = True
 
+    def grant_first(self, who: Customer) -> None:
+        """The month that is owed now, granted at the purchase."""
+        one = self.truth.of(who.account)[-1]
+        self.app.grant(one.account, one.amount, self._reference(one.account, one.plan, one.period.start, one.invoice))
+        one.by_product.append(self.now)
+
     def grant_on_the_first(self, who: Customer, month: datetime) -> None:
         """The calendar drip, for whoever pays by the year."""
         sold = who.sold
@@ -208,16 +223,16 @@ class LedgerLife:
     def _owe(self, who: Customer, sold: Sold, period: Period, since: datetime, invoice: str) -> Owed:
         plan = plan_of(sold.plan)
         amount = allowance(plan, Cycle.YEARLY if sold.interval == "year" else Cycle.MONTHLY)
-        made = Owed(
-            account=who.account, plan=plan.name, period=period, amount=amount, since=since, invoice=invoice
-        )
-        made.owed = sold is max((one for one in who.subscriptions if not one.over), key=lambda s: plan_of(s.plan).rank)
+        made = Owed(account=who.account, plan=plan.name, period=period, amount=amount, since=since, invoice=invoice)
+        made.owed = sold is who.judged
         return self.truth.owe(made)
 
     def _grant_webhook(self, who: Customer, sold: Sold, one: Owed) -> None:
         def arrive() -> None:
             self._label(who, sold)
-            if self.app.grant(one.account, one.amount, self._reference(one.account, one.plan, one.period.start, one.invoice)):
+            if self.app.grant(
+                one.account, one.amount, self._reference(one.account, one.plan, one.period.start, one.invoice)
+            ):
                 one.by_product.append(self.now)
 
         self._webhook(who, arrive)

@@ -90,7 +90,9 @@ class StripeSide:
         self.book.patch(sold.id, items=(self._item(sold),), status="active")
         return self.bill(sold, start, status="draft", reason="subscription_cycle")
 
-    def bill(self, sold: Sold, at: datetime, *, status: Literal["draft", "paid"], reason: str, trial: bool = False) -> Invoice:
+    def bill(
+        self, sold: Sold, at: datetime, *, status: Literal["draft", "paid"], reason: str, trial: bool = False
+    ) -> Invoice:
         """The invoice of the current term; what changed before is on it as well."""
         line = self._line(sold, sold.term, 0 if trial else _cents(sold))
         lines, sold.unbilled = (*sold.unbilled, line), []
