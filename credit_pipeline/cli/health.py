@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def health(session: Session, system: str) -> int:
     """Say whether a system is healthy, and what is not.
 
-    Paid without a grant, on free limits, unmapped, failed deductions of the last hour, integrity, credits lost. Each check has a count, a sample and what to do; one that cannot be answered is null. Exit status 1 when one fails.
+    Paid without a grant, on free limits, unmapped, failed deductions of the last hour, integrity, credits
+    lost. Each check has a count, a sample and what to do; one that cannot be answered is null. Exit status 1
+    when one fails.
     """
     import uuid
     from datetime import UTC, datetime

@@ -35,7 +35,7 @@ def holds(account: Account, one: Entitlement, matching: Matching, rules: Rules) 
     if key_state(account.memory, one.plan, one.period) is KeyState.NEAR or _near(one, matching):
         found.append("this plan was granted less than 0.9 of a cycle ago")
     previous = _previous(one, matching)
-    if previous is not None and not previous.inside and not _granted_by_us(account, previous.entitlement):
+    if previous is not None and _on_days_of_its_own(account, previous, matching):
         found.append(
             "the previous period's grant did not come near its payment, so the product may grant on days of its own"
         )
@@ -87,6 +87,19 @@ def _previous(one: Entitlement, matching: Matching) -> Matched | None:
     ]
     last = max(before, key=lambda other: other.entitlement.period.start, default=None)
     return last if last is not None and last.entitlement.owed else None
+
+
+def _on_days_of_its_own(account: Account, previous: Matched, matching: Matching) -> bool:
+    """Whether the product granted the period before at a time that no payment explains, alone or beside another grant.
+
+    A calendar drip against an anniversary anchor: were the current period granted, the product would do it again.
+    """
+    due = previous.entitlement
+    if not previous.inside and not _granted_by_us(account, due):
+        return True
+    first, last = due.period.start - BEFORE, due.period.end
+    beside = (e for e in matching.left if e.kind is EntryKind.GRANT and e.amount == due.allowance)
+    return any(first <= e.at < last and not due.opens <= e.at <= due.closes for e in beside)
 
 
 def _granted_by_us(account: Account, one: Entitlement) -> bool:

@@ -23,7 +23,7 @@ Tables cross these ports as Arrow. Columns:
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -227,6 +227,11 @@ class Billing(Protocol):
         """
         ...
 
+    def identity(self) -> Mapping[str, str]:
+        """Whose account at the provider this is, as names and values without a secret: account, livemode, app id,
+        host, a digest of the key. What `init` pins. Raises SourceError where it cannot be told."""
+        ...
+
 
 class Store(Protocol):
     """The product's balances, read-only."""
@@ -380,6 +385,14 @@ class RowOutcome:
     failure: str | None
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+    delta: int = 0
+    """The change of `available` that was meant, in credits."""
+    granted: int = 0
+    """The part of `delta` that is a grant's."""
+    plan: str | None = None
+    """The plan that was granted."""
+    label: str | None = None
+    """The label that was meant to be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,8 +476,35 @@ class PlanStore(Protocol):
         """Gives rows a final outcome without a write: seq → (outcome, sentence)."""
         ...
 
+    def pins(self) -> Mapping[str, Any]:
+        """What this installation belongs to: `system_identifier`, `database`, `install`, `environment` and `billing`
+        (the provider's identity, name -> value), each where init found it. Empty where an older version installed."""
+        ...
+
+    def clock(self) -> datetime:
+        """The database's clock, now."""
+        ...
+
+    def automatic_changes(self, accounts: Sequence[AccountId], within: timedelta) -> Mapping[AccountId, int]:
+        """How many automatic corrections these accounts had in the last `within`, by the audit and the database's
+        clock. An account without any may be missing."""
+        ...
+
+    def waiting(self, plan_id: str) -> int:
+        """How many released rows of the plan have no outcome yet."""
+        ...
+
     def apply_batch(self, plan_id: str, size: int) -> Sequence[RowOutcome]:
         """One transaction over at most `size` waiting rows; empty at the end. The only writer of product tables."""
+        ...
+
+    def invariants(self, plan_id: str) -> Mapping[str, int]:
+        """What must hold between two batches: a true sentence's name -> in how many rows it is untrue, 0 included."""
+        ...
+
+    def note_apply(self, plan_id: str, failure: str | None) -> bool:
+        """Notes how an apply ended: None is good and ends the count. True where this failure was the last that is
+        allowed in a row, so that it stopped the system."""
         ...
 
     def audit(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -9,10 +10,15 @@ import pytest
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
 
 
+def named(shown: dict[str, Any], name: str = "wix_app") -> dict[str, Any]:
+    (system,) = (found for found in shown["systems"] if found["name"] == name)
+    return dict(system)
+
+
 def test_it_works_with_an_empty_environment(run: Run) -> None:
     ended = run("systems", "--format", "json")
     assert ended.status == 0
-    (system,) = (found for found in ended.json["systems"] if found["name"] == "wix_app")
+    system = named(ended.json)
     assert system["sources"]["variables"] == {"WIX_DATABASE_URL": False, "WIX_APP_ID": False, "WIX_APP_SECRET": False}
     assert (system["installed"], system["ready"], system["last_complete_collection"]) == (None, False, None)
     assert system["readiness"] == "set WIX_DATABASE_URL, WIX_APP_ID, WIX_APP_SECRET"
@@ -23,7 +29,7 @@ def test_it_works_with_an_empty_environment(run: Run) -> None:
 
 def test_a_ready_system_says_since_when_and_shows_no_value(run: Run, sandbox: Sandbox) -> None:
     ended = run("systems", "--format", "json")
-    (system,) = ended.json["systems"]
+    system = named(ended.json)
     assert (system["installed"], system["ready"], system["readiness"]) == (True, True, "ready")
     assert system["last_complete_collection"] is not None
     text = run("systems")
@@ -36,7 +42,7 @@ def test_a_database_that_cannot_be_reached_is_said_and_hides_nothing(
 ) -> None:
     monkeypatch.setenv("WIX_DATABASE_URL", "postgresql://nobody:hush@127.0.0.1:1/nowhere")
     ended = run("systems", "--format", "json")
-    (system,) = ended.json["systems"]
+    system = named(ended.json)
     assert ended.status == 0
     assert (system["installed"], system["ready"]) == (None, False)
     assert system["readiness"].startswith("wix_app: ")

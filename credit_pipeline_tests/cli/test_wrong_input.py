@@ -109,7 +109,7 @@ def test_half_the_answers_failing_is_a_report_without_a_verdict(
     asked, silent = sandbox.healthy[:6], sandbox.healthy[6:12]
     named = [word for account in asked + silent for word in ("--account", account)]
     product = sandbox.rows()[:-1]
-    with BillingServer(BillingBook.load(sandbox.home / "sandbox" / "billing_book.json")) as billing:
+    with BillingServer(BillingBook.load(sandbox.home / "sandbox" / "wix_app" / "billing_book.json")) as billing:
         billing.faults.add("forbidden", instances=silent)
         monkeypatch.setenv("WIX_API_URL", billing.base_url)
         monkeypatch.setenv("WIX_APP_ID", billing.credentials.app_id)
@@ -161,7 +161,7 @@ def test_a_table_or_column_that_does_not_exist(
 
 
 def test_a_system_that_is_not_configured(run: Run) -> None:
-    assert refused(run("check", "wix_ap")) == "no system is called `wix_ap`: the systems are `wix_app`"
+    assert refused(run("check", "wix_ap")) == "no system is called `wix_ap`: the systems are `bestauth`, `wix_app`"
 
 
 def test_a_folder_of_systems_that_is_not_there(run: Run, tmp_path: Path) -> None:

@@ -74,4 +74,4 @@ def test_events_and_unknowns() -> None:
         "grant_lost",
         "grant_duplicate",
     }
-    assert {c.value for c in UNKNOWN} == {"plan_unmapped", "source_lookup_error"}
+    assert {c.value for c in UNKNOWN} == {"plan_unmapped", "source_lookup_error", "id_conflict"}

@@ -94,6 +94,7 @@ def test_a_dry_run_reports_plans_and_changes_nothing(bench: Callable[[World], Be
         "balances",
         "subscriptions",
         "mismatch_report",
+        "health_report",
         "correction_plan",
         "applied_corrections",
         "audit_trail",

@@ -19,7 +19,15 @@ from credit_pipeline.services.ports import Selection
 from credit_pipeline_tests.orchestration.conftest import Sandbox
 
 SYSTEM = load_system("wix_app", environ={})
-NOUNS = ["balances", "subscriptions", "mismatch_report", "correction_plan", "applied_corrections", "audit_trail"]
+NOUNS = [
+    "balances",
+    "subscriptions",
+    "mismatch_report",
+    "health_report",
+    "correction_plan",
+    "applied_corrections",
+    "audit_trail",
+]
 
 
 def rows(sandbox: Sandbox) -> list[tuple[object, ...]]:
@@ -79,6 +87,7 @@ def test_the_lineage_is_whole(dry_run: DryRun, dagster_instance: dg.DagsterInsta
         assert event is not None, noun
         assert event.run_id == dry_run.result.run_id
     assert dry_run.result.checks.keys() == {
+        "audit_chain_verifies",
         "counts_add_up",
         "no_credits_lost",
         "no_paid_account_on_free_limits",

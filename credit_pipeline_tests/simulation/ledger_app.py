@@ -103,7 +103,8 @@ class LedgerApp:
         """Accounts whose balance is not the sum of their transactions."""
         rows = self._database.execute(
             "SELECT b.user_id::text FROM points_balances AS b"
-            " LEFT JOIN (SELECT user_id, sum(amount) AS sum FROM points_transactions GROUP BY user_id) AS t USING (user_id)"
+            " LEFT JOIN (SELECT user_id, sum(amount) AS sum FROM points_transactions GROUP BY user_id) AS t"
+            " USING (user_id)"
             " WHERE b.balance IS DISTINCT FROM t.sum"
         )
         return [account for (account,) in rows]

@@ -257,7 +257,7 @@ def late_by_three_days(life: LedgerLife) -> None:
 
 
 def random_life(life: LedgerLife, number: int, until: datetime) -> None:
-    """A customer of whom nothing is planned: webhooks lost, late, doubled, and a change in the middle of some months."""
+    """A customer of whom nothing is planned: webhooks lost, late, doubled, and changes in mid-month."""
     chance = life.random
 
     def fate() -> Fate:

@@ -40,7 +40,7 @@ SYSTEM = CreditSystem(
 )
 STEP = timedelta(hours=6)
 PATIENCE = timedelta(hours=14)
-"""From a grant's being owed to its being made or held: settling, the run after it, and one more for a row gone stale."""
+"""From a grant's being owed to its being made or held: settling, the next run, and one more for a stale row."""
 
 _OPEN = """
 SELECT account, code, lane, is_event, evidence FROM credit_pipeline.mismatch WHERE state IN ('open', 'acknowledged')
