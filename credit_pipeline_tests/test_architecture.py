@@ -23,7 +23,11 @@ ROOMS = {
     "cli": {"domain", "services", "adapters", "orchestration", "sandbox"},
 }
 """Room → the rooms it may import besides itself."""
-PORTS_ONLY = {"credit_pipeline.services.ports", "credit_pipeline.services.system"}
+PORTS_ONLY = {
+    "credit_pipeline.services.ports",
+    "credit_pipeline.services.inbox_ports",
+    "credit_pipeline.services.system",
+}
 """All that adapters know of the services: the promises they keep, and the configuration as a value."""
 DAGSTER_ROOMS = {"orchestration", "components", "definitions"}
 DAGSTER = {"dagster", "dagster_postgres", "dagster_webserver", "dagster_shared"}
@@ -173,9 +177,11 @@ WRITES = re.compile(
 )
 DOORS = {
     "adapters/sql/write_counter.sql": {"{table}"},
+    "adapters/sql/webhook_told.sql": {"{table}"},
     "adapters/sql/write_ledger.sql": {"{balances}", "{tiers}", "{mapping}", "{subscriptions}"},
 }
-"""The files with statements that write product tables, one a layout, and which. Transactions are the product's."""
+"""The files with statements that write product tables, one a layout and one for webhooks, and which. Transactions are
+the product's."""
 SOURCES = [p for p in sorted(PACKAGE.rglob("*")) if p.suffix in {".py", ".sql"} and room_of(p) != "sandbox"]
 
 

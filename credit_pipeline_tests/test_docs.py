@@ -64,6 +64,8 @@ def written(default: Any) -> str:
         return f"`{str(default).lower()}`"
     if isinstance(default, timedelta):
         minutes = int(default.total_seconds() // 60)
+        if minutes == 0:
+            return f"`{int(default.total_seconds())} s`"
         if default.days > 1:
             return f"`{default.days} d`"
         return f"`{minutes // 60} h`" if minutes % 60 == 0 and minutes > 60 else f"`{minutes} min`"

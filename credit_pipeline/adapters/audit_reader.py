@@ -41,8 +41,8 @@ FROM credit_pipeline.correction AS c
 WHERE c.system = %s AND (c.outcome = 'changed' OR c.audit_seq IS NOT NULL) ORDER BY 1, 2, 3
 """
 _GRANTS = """
-SELECT coalesce(t.audit_seq, 0), g.key, g.account, g.plan_id, g.credits
-FROM (SELECT system, account, plan_id, credits,
+SELECT coalesce(t.audit_seq, 0), g.key, g.account, g.plan_id, g.credits, g.reversed
+FROM (SELECT system, account, plan_id, credits, reversed_at IS NOT NULL AS reversed,
              account || '/' || plan || '/' || trunc(extract(epoch FROM period_start))::bigint AS key
       FROM credit_pipeline."grant" WHERE system = %s) AS g
 LEFT JOIN credit_pipeline.taken_key AS t ON t.system = g.system AND t.key = g.key ORDER BY 1, 2

@@ -5,11 +5,11 @@ It can only read: there is no method that sends anything but GET. What the paylo
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
-from credit_pipeline.adapters.bounded_http import Patience, Trouble
+from credit_pipeline.adapters.bounded_http import Patience, Trouble, host_name
 from credit_pipeline.adapters.fan_out import FanOut
 from credit_pipeline.adapters.stripe_account import EARLY, AccountReading, longer_periods, since_window
 from credit_pipeline.adapters.stripe_get import Refused, Stop, StripeGet, Unknown, default_patience
@@ -94,6 +94,12 @@ class StripeBilling:
     def close(self) -> None:
         """Closes all connections."""
         self._api.close()
+
+    def identity(self) -> Mapping[str, str]:
+        """What tells this account from another, for `init` to pin. Nothing is asked, and no key can be read from it."""
+        mode = {True: "test", False: "live", None: "unknown"}[self._api.test_key]
+        host = host_name(self._api.host)
+        return {"provider": self.provider, "mode": mode, "key": self._api.key_print, "host": host}
 
     def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:
         """All subscriptions created until `now` with their invoices, or those of the customers asked for, in order.

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self, TypeVar
 
 from credit_pipeline.adapters import wix_wire
-from credit_pipeline.adapters.bounded_http import Patience, Reply, Trouble
+from credit_pipeline.adapters.bounded_http import Patience, Reply, Trouble, host_name
 from credit_pipeline.adapters.fan_out import FanOut
 from credit_pipeline.adapters.rate_per_id import RatePerId
 from credit_pipeline.adapters.subscription_rows import gone, missing, pull_of, unanswered
@@ -99,6 +99,10 @@ class WixBilling:
         """Closes all connections and forgets all tokens."""
         self._http.close()
         self._tokens.clear()
+
+    def identity(self) -> Mapping[str, str]:
+        """What tells this app from another, for `init` to pin. Nothing is asked; the port may change."""
+        return {"provider": self.provider, "app": self._credentials["client_id"], "host": host_name(self._http.host)}
 
     def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - an answer of Wix is about the moment it is asked
         """The state of every id, one row each, in the order asked.

@@ -224,6 +224,11 @@ class BoundedHttp:
         return bytes(body)
 
 
+def host_name(host: str) -> str:
+    """`host:port` without the port, which says nothing about whose API it is."""
+    return host.rpartition(":")[0]
+
+
 def checked_base_url(system: str, base_url: str) -> httpx.URL:
     """The URL, where it is https (or loopback) and nothing but scheme, host, port and path."""
     try:

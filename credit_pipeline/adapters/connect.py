@@ -5,6 +5,8 @@ The environment is looked at here and nowhere else: a missing variable is one se
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,33 +26,90 @@ def open_gateways(system: CreditSystem, home: Path, environ: Mapping[str, str]) 
     Raises ConfigurationError where a variable is missing or is not what it should be.
     """
     # Heavy imports: a command that shows help need not wait for database drivers.
+    from credit_pipeline.adapters.inbox import PostgresInbox
     from credit_pipeline.adapters.memory import PostgresMemory
     from credit_pipeline.adapters.plan_store import PostgresPlans
-    from credit_pipeline.adapters.postgres import libpq_url
     from credit_pipeline.adapters.snapshots import ParquetSnapshots
 
     check_environment(system, environ)
-    url = libpq_url(environ[system.store.url_env], system.name, system.store.url_env)
+    reader, reading = database_of(system, environ, Role.READER)
+    corrector, correcting = database_of(system, environ, Role.CORRECTOR)
     with (
         closing(_billing(system, environ)) as billing,
-        closing(PostgresMemory(system, url)) as memory,
-        closing(PostgresPlans(url, system)) as plans,
+        closing(PostgresMemory(reader, reading, recorder=(corrector, correcting))) as memory,
+        closing(PostgresPlans(correcting, corrector)) as plans,
+        closing(PostgresInbox(correcting, corrector)) as inbox,
     ):
         yield Gateways(
             billing=billing,
-            store=_store(system, url),
+            store=_store(reader, reading),
             memory=memory,
             plans=plans,
             snapshots=ParquetSnapshots(system.name, home / "snapshots"),
+            inbox=inbox,
         )
+
+
+class Role(Enum):
+    """What a connection is for. Where its own variable is not set, the common one is used, then one of the others."""
+
+    READER = "reader"
+    CORRECTOR = "corrector"
+    APPROVER = "approver"
+
+
+def database_of(system: CreditSystem, environ: Mapping[str, str], role: Role) -> tuple[CreditSystem, str]:
+    """The database's URL for that role, and the system whose `url_env` names the variable it came from.
+
+    Raises ConfigurationError where none of them is set, or it is no URL.
+    """
+    from credit_pipeline.adapters.postgres import libpq_url
+
+    for name in _urls_of(system, role):
+        if environ.get(name, "").strip():
+            found = replace(system, store=replace(system.store, url_env=name))
+            return found, libpq_url(environ[name], system.name, name)
+    raise ConfigurationError(f"{system.name}: set {system.store.url_env} to {_POSTGRES}")
+
+
+def missing_variables(system: CreditSystem, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Every variable that must be set for this system and is not → what to set it to.
+
+    One URL of the database is enough, whichever role it is of.
+    """
+    urls = _urls_of(system, Role.READER)
+    is_set = any(environ.get(name, "").strip() for name in urls)
+    wanted = {**({} if is_set else {system.store.url_env: _POSTGRES}), **system.billing.variables}
+    return {name: what for name, what in wanted.items() if not environ.get(name, "").strip()}
 
 
 def check_environment(system: CreditSystem, environ: Mapping[str, str]) -> None:
     """Raises ConfigurationError naming every variable that must be set for this system and is not."""
-    meaning = {system.store.url_env: "the credit store's Postgres URL", **system.billing.variables}
-    missing = [f"{name} to {what}" for name, what in meaning.items() if not environ.get(name, "").strip()]
+    missing = [f"{name} to {what}" for name, what in missing_variables(system, environ).items()]
     if missing:
         raise ConfigurationError(f"{system.name}: set {' and '.join(missing)}")
+
+
+def billing_identity(system: CreditSystem, environ: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Whose account at the provider the variables name; None where they are not all set."""
+    if not all(environ.get(name, "").strip() for name in system.billing.variables):
+        return None
+    with closing(_billing(system, environ)) as billing:
+        return billing.identity()
+
+
+_POSTGRES = "the credit store's Postgres URL"
+
+
+def _urls_of(system: CreditSystem, role: Role) -> list[str]:
+    """The variables that may hold it, best first. The approver's is no door for a pipeline."""
+    store = system.store
+    own = {
+        Role.READER: (store.reader_url_env, store.url_env, store.corrector_url_env),
+        Role.CORRECTOR: (store.corrector_url_env, store.url_env, store.reader_url_env),
+        Role.APPROVER: (store.approver_url_env, store.url_env, store.corrector_url_env, store.reader_url_env),
+    }[role]
+    return [name for name in own if name is not None]
 
 
 def _store(system: CreditSystem, url: str) -> Store:

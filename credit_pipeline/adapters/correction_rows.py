@@ -2,7 +2,7 @@
 
 `content` holds the whole correction; the columns beside it are what the write path carries out, but for the steps that
 move no credits, which it reads from `content`. `stored_correction` refuses a row whose columns no longer say what its
-content says.
+content says. `bound` is the text whose hash is the digest; the write path holds the row to it under its lock.
 """
 
 import json
@@ -34,6 +34,7 @@ def columns(correction: Correction) -> Columns:
         "account": correction.account_id,
         "lane": correction.lane.value,
         "digest": correction.digest,
+        "bound": correction.bound,
         "key": correction.key,
         "keys": [*([str(grant.grant_key)] if grant else []), *(step.correction_key for step in adjusted)],
         "set_label": label.label if label else None,
@@ -60,6 +61,8 @@ def stored_correction(row: Mapping[str, Any]) -> Correction:
     correction = correction_from(json.loads(raw) if isinstance(raw, str) else raw)
     expected = columns(correction)
     del expected["content"]
+    if row["bound"] is None:  # saved by an older version: it may be read, and the write path leaves it alone
+        del expected["bound"]
     if any(row[name] != value for name, value in expected.items()):
         raise PlanError("a correction was changed in the database after it was saved: make a new plan")
     return correction

@@ -5,27 +5,36 @@ All gateways of a run are opened in `connect.py`, which also knows what must be 
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
-from credit_pipeline.adapters.connect import check_environment
+from credit_pipeline.adapters.connect import Role, database_of
 from credit_pipeline.services.ports import Lifecycle, PlanStore, Store
 from credit_pipeline.services.system import CreditSystem
+
+if TYPE_CHECKING:
+    from credit_pipeline.adapters.rights import Rights
 
 
 @contextmanager
 def open_lifecycle(system: CreditSystem, environ: Mapping[str, str]) -> Iterator[Lifecycle]:
-    """The system's lifecycle, closed at the end. Raises ConfigurationError where the database's variable is missing."""
+    """The system's lifecycle, closed at the end. What people decide goes through the approver's login, if it has one.
+
+    Raises ConfigurationError where the database's variable is missing.
+    """
     from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
 
-    with closing(PostgresLifecycle(_url(system, environ), system)) as lifecycle:
+    system, url = database_of(system, environ, Role.APPROVER)
+    with closing(PostgresLifecycle(url, system)) as lifecycle:
         yield lifecycle
 
 
 @contextmanager
-def open_plans(system: CreditSystem, environ: Mapping[str, str]) -> Iterator[PlanStore]:
-    """The system's plans and their audit, closed at the end."""
+def open_plans(system: CreditSystem, environ: Mapping[str, str], role: Role = Role.READER) -> Iterator[PlanStore]:
+    """The system's plans and their audit, closed at the end: to be read, or, as the approver, to be decided."""
     from credit_pipeline.adapters.plan_store import PostgresPlans
 
-    with closing(PostgresPlans(_url(system, environ), system)) as plans:
+    system, url = database_of(system, environ, role)
+    with closing(PostgresPlans(url, system)) as plans:
         yield plans
 
 
@@ -34,12 +43,12 @@ def open_store(system: CreditSystem, environ: Mapping[str, str]) -> Store:
     from credit_pipeline.adapters.store_counter import CounterStore
     from credit_pipeline.adapters.store_ledger import LedgerStore
 
-    url = _url(system, environ)
+    system, url = database_of(system, environ, Role.READER)
     return LedgerStore(system, url) if system.ledger else CounterStore(system, url)
 
 
-def _url(system: CreditSystem, environ: Mapping[str, str]) -> str:
-    """The database's URL as a person gave it; the other variables count as set."""
-    name = system.store.url_env
-    check_environment(system, dict.fromkeys(system.env_names, "not asked for") | {name: environ.get(name, "")})
-    return environ[name]
+def writing_rights(system: CreditSystem, environ: Mapping[str, str]) -> "Rights":
+    """What the user that plans and applies may do."""
+    from credit_pipeline.adapters.rights import rights_of
+
+    return rights_of(*database_of(system, environ, Role.CORRECTOR))

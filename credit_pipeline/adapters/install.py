@@ -1,11 +1,12 @@
 """What `init` does in a product's database: our schema, the pins, and the system's write functions, in one transaction.
 
-Repeating it is safe. It renews the functions and never changes a pin: not the environment, not an allowance.
-The functions' text is `write_functions.py`'s; what the product's tables must look like is `product_table.py`'s.
+Repeating it is safe. It renews the functions, keeps the install it finds, walled or not, and changes no pin unless a
+person says so. The functions' text is `write_functions.py`'s, pins are `pins.py`'s, a walled install's roles
+`roles.py`'s; what the product's tables must look like is `product_table.py`'s.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -18,13 +19,28 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from credit_pipeline.adapters import migrations
+from credit_pipeline.adapters.pins import Billing, accept_catalogue, differences, pinned_credits, pins_sql, repin
 from credit_pipeline.adapters.postgres import explain, libpq_url
 from credit_pipeline.adapters.product_function import check_add
+from credit_pipeline.adapters.product_grants import database_grants, product_grants
 from credit_pipeline.adapters.product_needs import table_needs
-from credit_pipeline.adapters.product_table import check_product_table, check_writable
+from credit_pipeline.adapters.product_table import check_nobody_else_creates, check_product_table, check_writable
+from credit_pipeline.adapters.roles import (
+    ROLES_SQL,
+    Walls,
+    become_owner,
+    build_walls,
+    leave,
+    neighbours,
+    notes,
+    owner_found,
+    step_back,
+)
 from credit_pipeline.adapters.transactions import Connection, Cursor, connect, translated
+from credit_pipeline.adapters.witness import set_witness
 from credit_pipeline.adapters.write_functions import config_hash, render
 from credit_pipeline.domain.errors import ConfigurationError
+from credit_pipeline.services.ports import Decided
 from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig
 
 _MIGRATIONS = Path(migrations.__file__).parent
@@ -36,17 +52,18 @@ _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('credit_pipeline init'))
 _LIMITS = (
     "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = '60s'; SET LOCAL search_path = pg_catalog, pg_temp"
 )
-_PIN_SYSTEM = """
-INSERT INTO credit_pipeline.control AS pinned (system, environment, config_hash)
-    VALUES ({system}, {environment}, {config})
-    ON CONFLICT (system) DO UPDATE SET config_hash = EXCLUDED.config_hash
-    WHERE pinned.environment = EXCLUDED.environment;
+
+_SINGLE = """\
+-- Run it as the role that the pipeline connects as (it will own the functions), which needs CREATE on the
+-- database, USAGE on the product's schema, and
 """
-_PIN_PLAN = """
-INSERT INTO credit_pipeline.catalogue (system, plan, label, credits, rank)
-    VALUES ({system}, {plan}, {label}, {credits}, {rank})
-    ON CONFLICT (system, plan) DO NOTHING;
+_WALLED = """\
+-- Walled: run it as a superuser, or as who owns the product's tables and may make roles. It makes four roles that
+-- cannot log in, named for the database; put logins into them with GRANT afterwards. Where row-level security is on for
+-- the product's tables, give the owner role and those logins BYPASSRLS.
 """
+_UNPINNED = """\
+-- Billing is not pinned by it: its variables were not set when this was printed. Print it again, or run init later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +79,37 @@ class InstallReport:
     """Whether the functions were of something else before: other columns, or another version of this code."""
     pinned: Mapping[str, int]
     differences: tuple[str, ...]
+    install: str
+    """`walled` or `single-role`."""
+    four_eyes: bool
+    notes: tuple[str, ...] = ()
+    """What a person may have to do besides, a sentence each."""
+    logins: tuple[str, ...] = ()
+    """The statements with which a DBA puts logins into the roles of a walled install."""
 
 
-def install(url: str, system: CreditSystem) -> InstallReport:
-    """Installs or renews one system in the database at `url`. Everything or nothing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked for beside a plain install. Changing a pin needs a person, who is kept with it."""
+
+    walled: bool = False
+    repin: Decided | None = None
+    accept_catalogue: Decided | None = None
+    witness: bool | None = None
+    """True installs it, False removes it, None leaves it as it is."""
+    by: Decided | None = field(default=None)
+    """Who asked for the witness."""
+
+
+def install(
+    url: str, system: CreditSystem, billing: Billing | None = None, wanted: Wanted | None = None
+) -> InstallReport:
+    """Installs or renews one system in the database at `url`. Everything or nothing. `billing` is pinned where given.
 
     Raises ConfigurationError where the database does not fit the YAML, StoreError where it cannot be written.
     """
-    functions, env = render(system), system.store.url_env
+    wanted, env = wanted or Wanted(), system.store.url_env
+    render(system)  # a name that may not be one is refused before anything is asked
     url = libpq_url(url, system.name, env)
     unique = check_product_table(url, system)
     engine = sqlalchemy.create_engine(
@@ -81,51 +121,107 @@ def install(url: str, system: CreditSystem) -> InstallReport:
     try:
         with translated(system.name, env), engine.begin() as outer:
             connection = cast(Connection, outer.connection.driver_connection)
-            cursor = connection.cursor(row_factory=dict_row)
-            cursor.execute(_LIMITS)
-            version = _check_server(cursor, system)
-            check_writable(cursor, system, unique=unique)
-            if isinstance(system.store, LedgerStoreConfig):
-                check_add(cursor, system, system.store)
-            cursor.execute(_ONE_AT_A_TIME)
-            schema_version = _migrate(outer, cursor, system)
-            before = cursor.execute(
-                "SELECT environment, config_hash FROM credit_pipeline.control WHERE system = %s", (system.name,)
-            ).fetchone()
-            if before is not None and before["environment"] != system.environment:
-                raise ConfigurationError(
-                    f"{system.name}: this database is pinned to environment `{before['environment']}`, but the YAML "
-                    f"says `{system.environment}`: correct `environment` in defs.yaml, "
-                    f"or use {system.environment}'s own database"
-                )
-            cursor.execute(_pins(system).encode())
-            cursor.execute(functions.encode())
-            pinned = _pinned(cursor, system)
-            return InstallReport(
-                system=system.name,
-                environment=system.environment,
-                server_version=version,
-                schema_version=schema_version,
-                first=before is None,
-                renewed=before is not None and before["config_hash"] != config_hash(system),
-                pinned=pinned,
-                differences=_differences(system, pinned),
-            )
+            return _installed(outer, connection.cursor(row_factory=dict_row), system, unique, billing, wanted)
     except sqlalchemy.exc.DBAPIError as error:
         raise explain(error, system.name, env) from None
     finally:
         engine.dispose()
 
 
-def print_sql(system: CreditSystem) -> str:
-    """All of it as one script, for a DBA to read and run as the role that the pipeline connects as."""
+def _installed(
+    outer: sqlalchemy.Connection,
+    cursor: Cursor,
+    system: CreditSystem,
+    unique: frozenset[str],
+    billing: Billing | None,
+    wanted: Wanted,
+) -> InstallReport:
+    cursor.execute(_LIMITS)
+    version = _check_server(cursor, system)
+    cursor.execute(_ONE_AT_A_TIME)
+    owner = owner_found(cursor)
+    if owner is not None:
+        become_owner(cursor, system, owner)
+    elif not wanted.walled:
+        _check_product(cursor, system, unique)
+    schema_version = _migrate(outer, cursor, system)
+    before = cursor.execute(
+        "SELECT environment, config_hash FROM credit_pipeline.control WHERE system = %s", (system.name,)
+    ).fetchone()
+    if before is not None and wanted.repin is not None:
+        before = {**before, "environment": repin(cursor, system, billing, wanted.repin)}
+    _check_environment(system, before)
+    cursor.execute(pins_sql(system, billing).encode())
+    if wanted.accept_catalogue is not None:
+        accept_catalogue(cursor, system, wanted.accept_catalogue)
+    cursor.execute(render(system).encode())
+    walls = None
+    if owner is not None or wanted.walled:
+        step_back(cursor)
+        walls = _walled(cursor, system, unique)
+    witness = set_witness(cursor, system, wanted.witness, wanted.by, owner=walls.owner if walls else None)
+    found = differences(cursor, system, billing)
+    row = cursor.execute(
+        "SELECT install, four_eyes FROM credit_pipeline.control WHERE system = %s", (system.name,)
+    ).fetchone()
+    assert row is not None
+    report = InstallReport(
+        system=system.name,
+        environment=system.environment,
+        server_version=version,
+        schema_version=schema_version,
+        first=before is None,
+        renewed=before is not None and before["config_hash"] != config_hash(system),
+        pinned=pinned_credits(cursor, system),
+        differences=found,
+        install=row["install"],
+        four_eyes=row["four_eyes"],
+        notes=(
+            *(notes(cursor, system, walls) if walls else ()),
+            *(neighbours(cursor, system) if walls and owner is None else ()),
+            *witness,
+        ),
+        logins=walls.logins() if walls else (),
+    )
+    if walls is not None:
+        leave(cursor, walls)
+    return report
+
+
+def _walled(cursor: Cursor, system: CreditSystem, unique: frozenset[str]) -> Walls:
+    walls = build_walls(cursor, system)
+    become_owner(cursor, system, walls.owner)
+    _check_product(cursor, system, unique)
+    step_back(cursor)
+    return walls
+
+
+def _check_product(cursor: Cursor, system: CreditSystem, unique: frozenset[str]) -> None:
+    """Whether the role that will own the functions can write the product's tables, and nobody can make it do more."""
+    check_writable(cursor, system, unique=unique)
+    check_nobody_else_creates(cursor, system)
+    if isinstance(system.store, LedgerStoreConfig):
+        check_add(cursor, system, system.store)
+
+
+def _check_environment(system: CreditSystem, before: Mapping[str, object] | None) -> None:
+    if before is not None and before["environment"] != system.environment:
+        raise ConfigurationError(
+            f"{system.name}: this database is pinned to environment `{before['environment']}`, but the YAML "
+            f"says `{system.environment}`: correct `environment` in defs.yaml, or use {system.environment}'s own "
+            f"database; where this one is meant, run init {system.name} --repin --as YOU --reason WHY"
+        )
+
+
+def print_sql(system: CreditSystem, *, walled: bool = False, billing: Billing | None = None) -> str:
+    """All of it as one script, for a DBA to read and run as the role that the pipeline connects as; walled, as a
+    superuser or as who owns the product's tables and may make roles. `billing` is pinned where given."""
     script = ScriptDirectory.from_config(_alembic())
     revisions = list(reversed(list(script.walk_revisions())))
     parts = [
-        f"-- credit_pipeline for system {system.name}, into a database where it is not installed yet.\n"
-        "-- Run it as the role that the pipeline connects as (it will own the functions), which needs CREATE on the\n"
-        "-- database, USAGE on the product's schema, and\n"
-        f"{_rights(system)}"
+        f"-- credit_pipeline for system {system.name}, into a database where it is not installed yet.",
+        (_WALLED if walled else _SINGLE + _rights(system)).rstrip(),
+        *([] if billing else [_UNPINNED]),
         "BEGIN;",
         _SCHEMA.read_text(encoding="utf-8"),
         *(revision.module.SQL.read_text(encoding="utf-8") for revision in revisions),
@@ -135,7 +231,8 @@ def print_sql(system: CreditSystem) -> str:
         .format(sql.Literal(revisions[-1].revision))
         .as_string(None),
         render(system),
-        _pins(system),
+        pins_sql(system, billing),
+        *([ROLES_SQL(encoding="utf-8"), *product_grants(system), database_grants()] if walled else []),
         "COMMIT;\n",
     ]
     return "\n".join(parts)
@@ -190,38 +287,3 @@ def _migrate(outer: sqlalchemy.Connection, cursor: Cursor, system: CreditSystem)
     row = cursor.execute("SELECT version_num FROM credit_pipeline.schema_version").fetchone()
     assert row is not None
     return str(row["version_num"])
-
-
-def _pins(system: CreditSystem) -> str:
-    name = sql.Literal(system.name)
-    parts = [
-        sql.SQL(_PIN_SYSTEM).format(
-            system=name, environment=sql.Literal(system.environment), config=sql.Literal(config_hash(system))
-        )
-    ]
-    for plan in system.catalogue.plans:
-        words = {"plan": plan.name, "label": plan.label, "credits": plan.credits, "rank": plan.rank}
-        parts.append(sql.SQL(_PIN_PLAN).format(system=name, **{key: sql.Literal(word) for key, word in words.items()}))
-    return sql.Composed(parts).as_string(None)
-
-
-def _pinned(cursor: Cursor, system: CreditSystem) -> dict[str, int]:
-    rows = cursor.execute(
-        "SELECT plan, credits FROM credit_pipeline.catalogue WHERE system = %s ORDER BY rank", (system.name,)
-    )
-    return {row["plan"]: row["credits"] for row in rows}
-
-
-def _differences(system: CreditSystem, pinned: Mapping[str, int]) -> tuple[str, ...]:
-    keep = f"the pin stands until `credit-pipeline init {system.name} --accept-catalogue`"
-    changed = (
-        f"{plan.name}: pinned at {pinned[plan.name]:,} credits, the YAML says {plan.credits:,}: {keep}"
-        for plan in system.catalogue.plans
-        if pinned[plan.name] != plan.credits
-    )
-    gone = (
-        f"{name}: pinned at {credits:,} credits, but not in the YAML any more: {keep}"
-        for name, credits in pinned.items()
-        if system.catalogue.named(name) is None
-    )
-    return (*changed, *gone)

@@ -62,7 +62,9 @@ _SWITCH = (
 _STOP = """
 UPDATE credit_pipeline.control SET stopped_at = clock_timestamp(), stop_reason = %(reason)s WHERE system = %(system)s
 """
-_RESUME = "UPDATE credit_pipeline.control SET stopped_at = NULL, stop_reason = NULL WHERE system = %(system)s"
+_RESUME = """
+UPDATE credit_pipeline.control SET stopped_at = NULL, stop_reason = NULL, failed_applies = 0 WHERE system = %(system)s
+"""
 _SWITCHED = """
 INSERT INTO credit_pipeline.act (system, what, who, reason, detail)
 VALUES (%(system)s, %(what)s, %(who)s, %(reason)s,

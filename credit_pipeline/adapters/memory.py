@@ -23,9 +23,11 @@ from credit_pipeline.services.system import CreditSystem
 # Times come back in UTC whatever the database's own zone: fingerprints and evidence hold their text.
 _READING = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'"
 
+# Where it may not be read it is as good as absent: without it there is a report, only without history.
 _CONTROL = """
 SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = 'credit_pipeline' AND c.relname = 'control'
+  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 """
 _INSTALLED = "SELECT FROM credit_pipeline.control WHERE system = %s"
 # Read as COPY, which takes no parameters: the system's name is handed over as a setting.
@@ -63,14 +65,19 @@ ORDER BY opened_at, fingerprint LIMIT %(limit)s
 
 
 class PostgresMemory:
-    """The MemoryStore of one system. Opens its connection when first asked."""
+    """The MemoryStore of one system. Opens its connection when first asked.
 
-    def __init__(self, system: CreditSystem, url: str) -> None:
+    What a collection leaves is written through `recorder`, a system and its URL, where reading has a login of its own.
+    """
+
+    def __init__(self, system: CreditSystem, url: str, *, recorder: tuple[CreditSystem, str] | None = None) -> None:
         self._system = system.name
         self._env = system.store.url_env
         self._upfront = [plan.name for plan in system.catalogue.plans if plan.yearly is YearlyMode.UPFRONT]
         self._url = libpq_url(url, system.name, self._env)
         self._transactions = Transactions(self._url, system.name, system.store.url_env)
+        writing, writable = recorder or (system, url)
+        self._recorder = libpq_url(writable, system.name, writing.store.url_env), writing.store.url_env
 
     def close(self) -> None:
         """Ends the connection; a later call opens another."""
@@ -132,7 +139,8 @@ class PostgresMemory:
 
         Raises StoreError where it was read before the last one recorded, NotInstalled before `init`.
         """
-        with arrow_transaction(self._url, self._system, self._env, read_only=False) as cursor:
+        url, env = self._recorder
+        with arrow_transaction(url, self._system, env, read_only=False) as cursor:
             memory_record.record(cursor, self._system, collection, changed, mismatches, closed)
 
     @contextmanager

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from credit_pipeline.adapters.transactions import Cursor, Row
-from credit_pipeline.domain.account import GrantRecord, Mark, Memory, OpenMismatch, Sighting, SightingKind
+from credit_pipeline.domain.account import GrantRecord, Mark, Memory, OpenMismatch, Sighting, SightingKind, Undone
 from credit_pipeline.domain.ids import AccountId
+from credit_pipeline.domain.undo import in_effect, undone_by
 
 WINDOW = timedelta(days=62)
 """How far back states and marks are remembered (semantics §5)."""
@@ -41,20 +42,25 @@ ORDER BY as_of
 """
 _CORRECTIONS = """
 SELECT account, coalesce(payload::jsonb -> 'keys', '[]') AS keys, seq, at::timestamptz AS at,
-       before_label, before_total, before_used, after_label, after_total, after_used
+       before_label, before_total, before_used, after_label, after_total, after_used,
+       payload::jsonb #>> '{before,status}' AS before_status, payload::jsonb #>> '{after,status}' AS after_status
 FROM credit_pipeline.audit WHERE system = %(system)s AND account = ANY (%(accounts)s) ORDER BY seq
 """
 _GRANTS = """
 SELECT account, plan, period_start, credits, reversed_at IS NOT NULL AS reversed
 FROM credit_pipeline."grant" WHERE system = %(system)s AND account = ANY (%(accounts)s) ORDER BY period_start
 """
-# An event whose acceptance ran out is open again: nothing else would tell of it. Other findings are found anew.
+# An event whose acceptance ran out is open again: nothing else would tell of it. Other findings are found anew. Whether
+# a state that an undo put back is still the same one is judged (domain/undone.py), and not by the finding's name.
 _MISMATCHES = """
 SELECT m.account, m.fingerprint, m.code, m.is_event, m.first_seen, m.evidence,
        CASE WHEN life.over THEN 'open' ELSE m.state END AS state,
        CASE WHEN life.over THEN m.accepted_until ELSE m.opened_at END AS opened_at
 FROM credit_pipeline.mismatch AS m
-CROSS JOIN LATERAL (SELECT m.state = 'accepted' AND coalesce(m.accepted_until <= %(now)s, false) AS over) AS life
+CROSS JOIN LATERAL (
+    SELECT m.state = 'accepted' AND (coalesce(m.accepted_until <= %(now)s, false)
+        OR m.closed_why = 'undone'
+        AND m.code IN ('plan_mismatch', 'status_mismatch', 'subscription_ended')) AS over) AS life
 WHERE m.system = %(system)s AND m.account = ANY (%(accounts)s)
   AND (m.state IN ('open', 'acknowledged') OR (m.state = 'accepted' AND (m.is_event OR NOT life.over)))
 ORDER BY opened_at, fingerprint
@@ -92,8 +98,29 @@ def recall(
                 open_mismatches=tuple(_mismatch(row) for row in found if row["state"] != "accepted"),
                 accepted=frozenset(row["fingerprint"] for row in found if row["state"] == "accepted"),
                 applied_keys=frozenset(key for row in corrections[account] for key in row["keys"]),
+                undone=_undone(corrections[account], runs),
             )
     return answer
+
+
+def _undone(corrections: Sequence[Row], runs: Sequence[Row]) -> Undone | None:
+    """What our last word about label and status took back, given that an undo may itself have been undone."""
+    standing = in_effect((row["seq"], row["keys"]) for row in corrections)
+    label, status = (_last_word(corrections, standing, name) for name in ("label", "status"))
+    if label is None and status is None:
+        return None
+    at = max(_placed(row, runs) for row in (label, status) if row)
+    return Undone(at=at, label=_moved(label, "label"), status=_moved(status, "status"))
+
+
+def _last_word(corrections: Sequence[Row], standing: set[int], name: str) -> Row | None:
+    """The last change in effect of that column, where it was an undo."""
+    moved = [row for row in corrections if row["seq"] in standing and row[f"before_{name}"] != row[f"after_{name}"]]
+    return moved[-1] if moved and any(undone_by(moved[-1]["keys"])) else None
+
+
+def _moved(row: Row | None, name: str) -> tuple[str | None, str | None] | None:
+    return (row[f"before_{name}"], row[f"after_{name}"]) if row else None
 
 
 def _by_account(cursor: Cursor, query: str, facts: Mapping[str, Any]) -> defaultdict[str, list[Row]]:

@@ -99,7 +99,8 @@ FROM version AS v WHERE NOT v.known ORDER BY v.account
 """
 
 # Leans on mismatch_pkey. An acceptance that ran out, like a resolution, ends when the finding is seen again; waits
-# count from that new opening. What once became an event stays one while it is open.
+# count from that new opening. What once became an event stays one while it is open. A state that an undo put back is
+# found only where it is another one by now (domain/undone.py).
 _FINDINGS = """
 INSERT INTO credit_pipeline.mismatch AS m
     (system, fingerprint, account, billing_id, code, severity, lane, is_event, expected, actual, evidence, delta,
@@ -117,8 +118,9 @@ ON CONFLICT (system, fingerprint) DO UPDATE SET
                CASE WHEN again THEN EXCLUDED.opened_at ELSE m.opened_at END,
                CASE WHEN NOT again THEN m.closed_at END, CASE WHEN NOT again THEN m.closed_why END,
                CASE WHEN NOT again THEN m.accepted_until END
-        FROM (SELECT m.state = 'resolved' OR (m.state = 'accepted' AND coalesce(m.accepted_until <= EXCLUDED.last_seen,
-                                                                                false)) AS again) AS life)
+        FROM (SELECT m.state = 'resolved' OR (m.state = 'accepted' AND (
+                  coalesce(m.accepted_until <= EXCLUDED.last_seen, false) OR (m.closed_why = 'undone'
+                  AND m.code IN ('plan_mismatch', 'status_mismatch', 'subscription_ended')))) AS again) AS life)
 """
 _CLOSED = """
 UPDATE credit_pipeline.mismatch AS m SET state = 'resolved', closed_at = $2, closed_why = c.why

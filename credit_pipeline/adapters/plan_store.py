@@ -5,13 +5,14 @@ How a plan is stored is in `saved_plans.py`, people's decisions are in `plan_app
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 import stamina
 
-from credit_pipeline.adapters import audit_reader, plan_approvals, saved_plans
+from credit_pipeline.adapters import apply_facts, audit_reader, plan_approvals, saved_plans
 from credit_pipeline.adapters.correction_rows import columns
 from credit_pipeline.adapters.plan_approvals import Decision, locked_plan, too_old
 from credit_pipeline.adapters.postgres import libpq_url
@@ -22,13 +23,28 @@ from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.ports import AuditSnapshot, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.system import CreditSystem
 
+Answer = TypeVar("Answer")
+
 _FINAL = frozenset({"rejected", "applied", "partly_applied", "expired", "superseded"})
 _HELD = frozenset({"blocked_by_guard", "stale_skipped", "needs_approval"})
 
+_CONTROL = """
+SELECT config_hash, environment, pins, first_applied, audit_seq, audit_hash
+FROM credit_pipeline.control WHERE system = %s
+"""
 _STATE = """
 UPDATE credit_pipeline.correction_plan SET state = %(state)s, failures = %(failures)s::jsonb,
     finished_at = CASE WHEN %(final)s THEN now() END
 WHERE plan_id = %(plan)s
+"""
+# The function's rows come first: their corrections are looked up by the primary key.
+_BATCH = """
+SELECT b.*, c.delta, c.granted, c.grant_plan, c.set_label
+FROM credit_pipeline.apply_batch(%(plan)s, %(size)s) AS b
+CROSS JOIN LATERAL (
+    SELECT coalesce(w.grant_credits, 0) + w.total_delta - w.used_delta AS delta,
+           coalesce(w.grant_credits, 0) AS granted, w.grant_plan, w.set_label
+    FROM credit_pipeline.correction AS w WHERE w.plan_id = %(plan)s AND w.seq = b.seq LIMIT 1) AS c
 """
 _HOLD = """
 UPDATE credit_pipeline.correction AS c SET outcome = h.outcome, failure = h.failure
@@ -41,6 +57,11 @@ SELECT payload, prev_hash, hash FROM credit_pipeline.audit
 WHERE system = %(system)s AND (%(account)s::text IS NULL OR account = %(account)s)
   AND (%(plan)s::text IS NULL OR plan_id = %(plan)s) ORDER BY seq DESC LIMIT %(limit)s
 """
+# Leans on audit_account.
+_AUDIT_SINCE = """
+SELECT payload FROM credit_pipeline.audit
+WHERE system = %(system)s AND account = ANY (%(accounts)s) AND seq > %(seq)s ORDER BY seq
+"""
 
 
 class PostgresPlans:
@@ -51,6 +72,8 @@ class PostgresPlans:
         self._config_hash = config_hash(system)
         env = system.store.url_env
         self._transactions = Transactions(libpq_url(url, system.name, env), system.name, env)
+        self._found_well: dict[str, int] = {}
+        """Plan → the audit row up to which its changes were found in order."""
 
     def close(self) -> None:
         """Ends the connection; a later call opens another."""
@@ -62,7 +85,7 @@ class PostgresPlans:
         rows = [(row.seq, columns(row.correction)) for row in plan.rows]
         with self._transactions.begin() as cursor:
             plan_id = saved_plans.insert(cursor, self._system, plan, rows)
-            plan_approvals.inherit(cursor, self._system, plan_id)
+            plan_approvals.inherit(cursor, plan_id)
             return saved_plans.read(cursor, self._system, plan_id)
 
     def load(self, plan_id: str) -> SavedPlan:
@@ -90,17 +113,16 @@ class PostgresPlans:
         """Records the approval and returns how many rows it released."""
         decision = Decision(who=who, reason=reason)
         with self._transactions.begin() as cursor:
-            plan = locked_plan(cursor, self._system, plan_id)
-            if (old := too_old(plan)) is None:
-                return plan_approvals.approve(cursor, plan, selection, decision)
-            self._move(cursor, plan_id, "expired", ())
-        raise old
+            released = plan_approvals.approve(cursor, self._system, plan_id, selection, decision)
+        if isinstance(released, PlanError):
+            raise released
+        return released
 
     def reject(self, plan_id: str, who: str, reason: str) -> None:
         """Ends a waiting plan; earlier approvals of its rows count no more."""
         decision = Decision(who=who, reason=reason)
         with self._transactions.begin() as cursor:
-            plan_approvals.reject(cursor, locked_plan(cursor, self._system, plan_id), decision)
+            plan_approvals.reject(cursor, self._system, plan_id, decision)
 
     def ever_applied(self) -> bool:
         """Whether any correction of this system was ever applied."""
@@ -125,15 +147,54 @@ class PostgresPlans:
         with self._transactions.begin() as cursor:
             cursor.execute(_HOLD, words)
 
+    def pins(self) -> Mapping[str, Any]:
+        """What this installation belongs to, `environment` among it; empty where an older version installed it."""
+        control = self._control()
+        return {**control["pins"], "environment": control["environment"]} if control["pins"] else {}
+
+    def clock(self) -> datetime:
+        """The database's clock, now."""
+        with self._transactions.begin() as cursor:
+            return apply_facts.clock(cursor)
+
+    def automatic_changes(self, accounts: Sequence[AccountId], within: timedelta) -> Mapping[AccountId, int]:
+        """Account → automatic corrections of it in the last `within`, by the audit and the database's clock."""
+        with self._transactions.begin() as cursor:
+            return apply_facts.automatic_changes(cursor, self._system, accounts, within)
+
+    def waiting(self, plan_id: str) -> int:
+        """How many released rows of the plan have no outcome yet."""
+        with self._transactions.begin() as cursor:
+            return apply_facts.waiting(cursor, self._system, plan_id)
+
+    def upcoming(self, plan_id: str) -> Sequence[int]:
+        """The waiting rows' numbers, released or not, in the order in which batches take them."""
+        with self._transactions.begin() as cursor:
+            return apply_facts.upcoming(cursor, self._system, plan_id)
+
     def apply_batch(self, plan_id: str, size: int) -> Sequence[RowOutcome]:
         """One transaction over at most `size` (1 to 200) waiting rows; empty when none is left.
 
         Tried up to five times where others hold the locks. Raises PlanError where the plan may not be applied.
         """
-        for attempt in stamina.retry_context(on=Contended, attempts=5, timeout=120, wait_initial=0.05, wait_max=1.0):
-            with attempt:
-                return self._apply_batch(plan_id, size)
-        raise AssertionError("unreachable: stamina raises the last error")
+        return _patiently(lambda: self._apply_batch(plan_id, size))
+
+    def invariants(self, plan_id: str) -> Mapping[str, int]:
+        """A true sentence's name → in how many of the plan's rows it is untrue, 0 included.
+
+        Asked again, it reads only what was changed since it last found all in order.
+        """
+        with self._transactions.begin() as cursor:
+            saved_plans.head(cursor, self._system, plan_id)
+            last = self._control_row(cursor)["audit_seq"]
+            broken = apply_facts.invariants(cursor, plan_id, self._found_well.get(plan_id, 0))
+        if not any(broken.values()):
+            self._found_well[plan_id] = last
+        return broken
+
+    def note_apply(self, plan_id: str, failure: str | None) -> bool:
+        """Notes how an apply ended, None is well. True where this failure was the one that stopped the system."""
+        return _patiently(lambda: self._note_apply(plan_id, failure))
 
     def audit(
         self, *, account: AccountId | None = None, plan_id: str | None = None, limit: int = 100
@@ -143,6 +204,13 @@ class PostgresPlans:
         with self._transactions.begin() as cursor:
             rows = cursor.execute(_AUDIT, words).fetchall()
         return (json.loads(row["payload"]) | {"prev_hash": row["prev_hash"], "hash": row["hash"]} for row in rows)
+
+    def audit_since(self, accounts: Sequence[AccountId], seq: int) -> Iterator[Mapping[str, Any]]:
+        """Audit rows of these accounts after number `seq`, oldest first: the payload's fields."""
+        words = {"system": self._system, "accounts": list(accounts), "seq": seq}
+        with self._transactions.begin() as cursor:
+            rows = cursor.execute(_AUDIT_SINCE, words).fetchall()
+        return (json.loads(row["payload"]) for row in rows)
 
     def audit_head(self) -> tuple[int, str]:
         """The chain's head: (sequence number, hash)."""
@@ -161,7 +229,7 @@ class PostgresPlans:
                     f"{self._system}: the table, its columns or this program changed since init: "
                     f"run `credit-pipeline init {self._system}`"
                 )
-            rows = cursor.execute("SELECT * FROM credit_pipeline.apply_batch(%s, %s)", (plan_id, size)).fetchall()
+            rows = cursor.execute(_BATCH, {"plan": plan_id, "size": size}).fetchall()
         return [
             RowOutcome(
                 seq=row["seq"],
@@ -170,9 +238,20 @@ class PostgresPlans:
                 failure=row["failure"],
                 before=row["before"],
                 after=row["after"],
+                delta=row["delta"],
+                granted=row["granted"],
+                plan=row["grant_plan"],
+                label=row["set_label"],
             )
             for row in rows
         ]
+
+    def _note_apply(self, plan_id: str, failure: str | None) -> bool:
+        with self._transactions.begin() as cursor:
+            saved_plans.head(cursor, self._system, plan_id)
+            row = cursor.execute("SELECT credit_pipeline.note_apply(%s, %s) AS stopped", (plan_id, failure)).fetchone()
+        assert row is not None
+        return bool(row["stopped"])
 
     def _move(self, cursor: Cursor, plan_id: str, state: str, failures: Sequence[str]) -> None:
         words = {"plan": plan_id, "state": state, "failures": json.dumps(list(failures)), "final": state in _FINAL}
@@ -183,15 +262,20 @@ class PostgresPlans:
             return self._control_row(cursor)
 
     def _control_row(self, cursor: Cursor) -> Row:
-        query = (
-            "SELECT config_hash, first_applied, audit_seq, audit_hash FROM credit_pipeline.control WHERE system = %s"
-        )
-        row = cursor.execute(query, (self._system,)).fetchone()
+        row = cursor.execute(_CONTROL, (self._system,)).fetchone()
         if row is None:
             raise NotInstalled(
                 f"{self._system}: not installed in this database: run `credit-pipeline init {self._system}`"
             )
         return row
+
+
+def _patiently(transaction: Callable[[], Answer]) -> Answer:
+    """What a transaction answers, tried up to five times where others hold the locks."""
+    for attempt in stamina.retry_context(on=Contended, attempts=5, timeout=120, wait_initial=0.05, wait_max=1.0):
+        with attempt:
+            return transaction()
+    raise AssertionError("unreachable: stamina raises the last error")
 
 
 def _check_move(plan: Row, state: str) -> None:

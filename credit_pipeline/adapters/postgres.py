@@ -119,6 +119,7 @@ _BY_STATE = {
 _TROUBLE = (
     ("password authentication failed", "refused the user or the password", "correct {env}", ConfigurationError),
     ("no password supplied", "wants a password", "put it into {env}", ConfigurationError),
+    ("permission denied for database", "does not let this user in", "grant CONNECT on it or correct {env}", StoreError),
     ("role ", "does not know this user", "correct {env}", ConfigurationError),
     ("database ", "does not have a database of this name", "correct {env}", ConfigurationError),
     ("pg_hba.conf", "does not admit this user from here", "correct {env} or the server's pg_hba.conf", StoreError),

@@ -23,7 +23,7 @@ def check_names(system: CreditSystem) -> None:
             f"{system.name}: a system's folder is named by letters, digits and `_`, at most {_LONGEST_SYSTEM}: "
             "rename it"
         )
-    for key, name in yaml_names(system.store).items():
+    for key, name in {**yaml_names(system.store), **_webhook_names(system)}.items():
         if not NAME.fullmatch(name):
             what = "a function or parameter" if key.split(".")[1] in {"add", "deduct"} else "a table or column"
             raise ConfigurationError(
@@ -55,6 +55,13 @@ def column_names(store: CounterStoreConfig) -> dict[str, str]:
     if store.updated_at is not None:
         names["store.columns.updated_at"] = store.updated_at
     return names
+
+
+def _webhook_names(system: CreditSystem) -> dict[str, str]:
+    """Columns and table of the product's own webhooks; its words for their states are values."""
+    table, values = system.webhooks, {"repaired", "dead"}
+    named = {field.name: getattr(table, field.name) for field in fields(table)} if table is not None else {}
+    return {f"webhooks.{word}": name for word, name in named.items() if isinstance(name, str) and word not in values}
 
 
 def _ledger_names(store: LedgerStoreConfig) -> dict[str, str]:

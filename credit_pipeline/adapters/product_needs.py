@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from credit_pipeline.services.system import CounterStoreConfig, LedgerStoreConfig
+from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig, WebhookTable
 
 
 class Kind(Enum):
@@ -56,6 +56,29 @@ def table_needs(store: CounterStoreConfig | LedgerStoreConfig) -> tuple[TableNee
     """Every table that the store's configuration names."""
     needs = _ledger(store) if isinstance(store, LedgerStoreConfig) else _counter(store)
     return (*needs, *_plans(store))
+
+
+def needs_of(system: CreditSystem) -> tuple[TableNeed, ...]:
+    """Every table of the product that the system's configuration names."""
+    return (*table_needs(system.store), *_webhooks(system.webhooks))
+
+
+def _webhooks(own: WebhookTable | None) -> Iterator[TableNeed]:
+    if own is None:
+        return
+    told = _UPDATE if own.told else ()
+    columns = _optional(
+        "webhooks",
+        ("id", own.id, Kind.ID, ()),
+        ("status", own.status, Kind.WORD, told),
+        ("received", own.received, Kind.TIME, ()),
+        ("type", own.type, Kind.WORD, ()),
+        ("account", own.account, Kind.ID, ()),
+        ("body", own.body, Kind.ANY, ()),
+        ("attempts", own.attempts, Kind.WHOLE, told),
+        ("error", own.error, Kind.WORD, told),
+    )
+    yield TableNeed(key="webhooks.table", table=own.table, columns=tuple(columns))
 
 
 def _counter(store: CounterStoreConfig) -> Iterator[TableNeed]:

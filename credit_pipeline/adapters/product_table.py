@@ -6,7 +6,7 @@ Every refusal names the YAML key to mend, or the statement to run.
 """
 
 from credit_pipeline.adapters.postgres import arrow_transaction
-from credit_pipeline.adapters.product_needs import ColumnNeed, Kind, TableNeed, table_needs
+from credit_pipeline.adapters.product_needs import ColumnNeed, Kind, TableNeed, needs_of
 from credit_pipeline.adapters.table_columns import look_up
 from credit_pipeline.adapters.transactions import Cursor, Row
 from credit_pipeline.domain.errors import ConfigurationError
@@ -25,10 +25,15 @@ JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 JOIN pg_catalog.pg_type AS b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
 WHERE n.nspname = %s AND c.relname = %s
 """
-_ANYONE_CREATES = """
-SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n,
-    pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) AS x
-    WHERE n.nspname = %s AND x.grantee = 0 AND x.privilege_type = 'CREATE') AS open
+# Who owns a configured table can put a trigger on it and needs no function of that schema; superusers need nothing.
+_OTHERS_CREATE = """
+SELECT x.grantee = 0 AS anyone, r.rolname AS role FROM pg_catalog.pg_namespace AS n
+CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) AS x
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = x.grantee
+WHERE n.nspname = %(schema)s AND x.privilege_type = 'CREATE' AND x.grantee <> n.nspowner
+  AND (r.oid IS NULL OR NOT r.rolsuper AND r.rolname <> current_user AND r.oid NOT IN (
+       SELECT c.relowner FROM pg_catalog.pg_class AS c WHERE c.relnamespace = n.oid AND c.relname = ANY (%(tables)s)))
+ORDER BY anyone DESC, role LIMIT 1
 """
 _WHOLE = frozenset({"int2", "int4", "int8"})
 _IDS = frozenset({"uuid", *_WHOLE})
@@ -41,7 +46,7 @@ def check_product_table(url: str, system: CreditSystem) -> frozenset[str]:
     """
     store, unique = system.store, set[str]()
     with arrow_transaction(url, system.name, store.url_env, read_only=True) as cursor:
-        for need in table_needs(store):
+        for need in needs_of(system):
             table = look_up(cursor, system.name, store.schema, need.key, need.table)
             for column in need.columns:
                 looked = table.number if column.kind is Kind.NUMBER else table.column
@@ -53,7 +58,7 @@ def check_product_table(url: str, system: CreditSystem) -> frozenset[str]:
 def check_writable(cursor: Cursor, system: CreditSystem, *, unique: frozenset[str]) -> None:
     """Raises ConfigurationError where the tables exist but cannot be written safely."""
     schema = system.store.schema
-    for need in table_needs(system.store):
+    for need in needs_of(system):
         columns = {row["name"]: row for row in cursor.execute(_COLUMNS, (schema, need.table))}
         for column in need.columns:
             _check_rights(columns[column.name], system, need, column)
@@ -64,11 +69,18 @@ def check_writable(cursor: Cursor, system: CreditSystem, *, unique: frozenset[st
                     f"{system.name}: column `{column.name}` of `{schema}.{need.table}` has no unique index, so "
                     f"{column.one_row_each} could have several rows: add one, or correct `{column.key}` in defs.yaml"
                 )
-    row = cursor.execute(_ANYONE_CREATES, (schema,)).fetchone()
-    if row is not None and row["open"]:
+
+
+def check_nobody_else_creates(cursor: Cursor, system: CreditSystem) -> None:
+    """Raises ConfigurationError where others could put a function of their own into the way of the product's names."""
+    schema = system.store.schema
+    tables = [need.table for need in needs_of(system)]
+    row = cursor.execute(_OTHERS_CREATE, {"schema": schema, "tables": tables}).fetchone()
+    if row is not None:
+        who, role = ("anyone", "PUBLIC") if row["anyone"] else (f"`{row['role']}`", f'"{row["role"]}"')
         raise ConfigurationError(
-            f"{system.name}: anyone may create functions in schema `{schema}`, where our writes run with its "
-            f'names: run `REVOKE CREATE ON SCHEMA "{schema}" FROM PUBLIC`'
+            f"{system.name}: {who} may create functions in schema `{schema}`, where our writes run with its "
+            f'names: run `REVOKE CREATE ON SCHEMA "{schema}" FROM {role}`'
         )
 
 

@@ -15,17 +15,22 @@ from credit_pipeline.services.ports import PlanRow, SavedPlan
 
 _NEW_PLAN = """
 INSERT INTO credit_pipeline.correction_plan
-    (plan_id, system, digest, state, as_of, run_id, population, entitlements, facts, failures)
+    (plan_id, system, digest, state, as_of, run_id, population, entitlements, facts, failures, undoes)
 VALUES (%(plan_id)s, %(system)s, %(digest)s, %(state)s, %(as_of)s, %(run_id)s, %(population)s, %(entitlements)s,
-        %(facts)s::jsonb, %(failures)s::jsonb)
+        %(facts)s::jsonb, %(failures)s::jsonb, %(undoes)s)
 """
+# An undo waits for its person whatever the schedule plans meanwhile, and the other way round. A plan for one account
+# (`scope`) takes the place of earlier ones for it, and never that of the plan for all.
 _SUPERSEDE = """
 UPDATE credit_pipeline.correction_plan SET state = 'superseded', finished_at = now()
-WHERE system = %s AND plan_id <> %s AND state IN ('proposed', 'quarantined', 'approved')
+WHERE system = %(system)s AND plan_id <> %(plan_id)s AND undoes IS NOT DISTINCT FROM %(undoes)s
+  AND (%(scope)s::text IS NULL OR facts ->> 'scope' = %(scope)s)
+  AND state IN ('proposed', 'quarantined', 'approved')
 """
 _PLAN = """
 SELECT plan_id, system, digest, state, as_of, created_at, run_id, population, entitlements, facts, failures,
-       limits_approved
+       limits_approved, undoes,
+       (SELECT k.four_eyes FROM credit_pipeline.control AS k WHERE k.system = correction_plan.system) AS four_eyes
 FROM credit_pipeline.correction_plan WHERE system = %s
 """
 # Before and after come from the audit, so a plan shows what was written and not what was meant.
@@ -51,9 +56,10 @@ def insert(cursor: Cursor, system: str, plan: SavedPlan, rows: Sequence[tuple[in
         "entitlements": plan.entitlements,
         "facts": json.dumps(dict(plan.facts)),
         "failures": json.dumps(plan.failures),
+        "undoes": plan.undoes,
     }
     cursor.execute(_NEW_PLAN, words)
-    cursor.execute(_SUPERSEDE, (system, plan_id))
+    cursor.execute(_SUPERSEDE, words | {"scope": plan.facts.get("scope")})
     if rows:
         names = ", ".join(rows[0][1])
         target = f"COPY credit_pipeline.correction (plan_id, system, seq, {names}) FROM STDIN"

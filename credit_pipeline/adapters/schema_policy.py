@@ -4,18 +4,24 @@ Defaults are those of `domain/policy.py`; what the words do is the domain's busi
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from credit_pipeline.adapters.system_values import (
+    BatchRows,
     CatchUp,
+    ClockSkew,
     Count,
     Duration,
+    Few,
+    Flag,
+    FlapWindow,
     Lookback,
     Reference,
     Section,
     Share,
+    SnapshotAge,
     Text,
     listed,
     refused,
@@ -42,7 +48,7 @@ _OF_OTHERS: Mapping[str, tuple[str, ...]] = {
 
 
 class LimitWords(Section):
-    """Thresholds of the guards that refuse a whole plan."""
+    """Thresholds of the guards, and the steps in which a plan is applied."""
 
     rows_floor: Count = _LIMITS.rows_floor
     rows_share: Share = _LIMITS.rows_share
@@ -54,6 +60,23 @@ class LimitWords(Section):
     unanswered_floor: Count = _LIMITS.unanswered_floor
     unanswered_share: Share = _LIMITS.unanswered_share
     answers_ratio: Share = _LIMITS.answers_ratio
+    max_snapshot_age: SnapshotAge = _LIMITS.max_snapshot_age
+    max_clock_skew: ClockSkew = _LIMITS.max_clock_skew
+    flap_changes: Few = _LIMITS.flap_changes
+    flap_window: FlapWindow = _LIMITS.flap_window
+    flap_floor: Count = _LIMITS.flap_floor
+    flap_share: Share = _LIMITS.flap_share
+    canary: BatchRows = _LIMITS.canary
+    batch: BatchRows = _LIMITS.batch
+    breaker: Few = _LIMITS.breaker
+
+    @model_validator(mode="after")
+    def _canary_is_the_small_one(self) -> Self:
+        if self.canary > self.batch:
+            raise refused(
+                f"`canary` is {self.canary} rows and `batch` {self.batch}: write a canary of at most {self.batch} rows"
+            )
+        return self
 
 
 class PolicyWords(Section):
@@ -75,6 +98,7 @@ class PolicyWords(Section):
     statuses: dict[Annotated[Text, Field(min_length=1)], BillingStatus] = Field(
         default_factory=lambda: dict(_POLICY.statuses)
     )
+    four_eyes: Flag | None = _POLICY.four_eyes
     limits: LimitWords = LimitWords()
 
     @field_validator("statuses")

@@ -4,7 +4,7 @@ The names default to those of the seed products.
 """
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -50,11 +50,26 @@ class PlanTableWords(Section):
     credits: Identifier = "monthly_credits"
 
 
-class CounterWords(Section):
+class UrlWords(Section):
+    """Which variables hold the database's URL: one is enough, and each role of a walled install may have its own."""
+
+    url_env: EnvName
+    reader_url_env: EnvName | None = None
+    corrector_url_env: EnvName | None = None
+    approver_url_env: EnvName | None = None
+
+    @field_validator("reader_url_env", "corrector_url_env", "approver_url_env")
+    @classmethod
+    def _is_another_variable(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is not None and name in info.data.values():
+            raise refused(f"{name} is named by another key of `store` too: give each role its own, or leave this out")
+        return name
+
+
+class CounterWords(UrlWords):
     """A store that counts per account."""
 
     layout: Literal["counter"]
-    url_env: EnvName
     schema_: Identifier = Field(default="public", alias="schema")
     table: Identifier = "app_instances"
     columns: ColumnWords = ColumnWords()
@@ -169,11 +184,10 @@ class FailureWords(Section):
     reason: Identifier | None = None
 
 
-class LedgerWords(Section):
+class LedgerWords(UrlWords):
     """A store that keeps every movement, for users whose id is another one than their account's."""
 
     layout: Literal["ledger"]
-    url_env: EnvName
     schema_: Identifier = Field(default="public", alias="schema")
     balances: BalanceWords = BalanceWords()
     transactions: TransactionWords
@@ -203,11 +217,9 @@ def store_config(words: CounterWords | LedgerWords) -> CounterStoreConfig | Ledg
     plans = PlanTable(**dict(words.plans)) if words.plans else None
     if isinstance(words, CounterWords):
         columns = dict(words.columns)
-        return CounterStoreConfig(
-            url_env=words.url_env, schema=words.schema_, table=words.table, plans=plans, **columns
-        )
+        return CounterStoreConfig(schema=words.schema_, table=words.table, plans=plans, **_urls(words), **columns)
     return LedgerStoreConfig(
-        url_env=words.url_env,
+        **_urls(words),
         schema=words.schema_,
         balances=BalanceTable(**dict(words.balances)),
         transactions=_transactions(words.transactions),
@@ -221,6 +233,10 @@ def store_config(words: CounterWords | LedgerWords) -> CounterStoreConfig | Ledg
         failures=FailureTable(**dict(words.failures)) if words.failures else None,
         plans=plans,
     )
+
+
+def _urls(words: UrlWords) -> dict[str, Any]:
+    return {name: getattr(words, name) for name in UrlWords.model_fields}
 
 
 def _transactions(words: TransactionWords) -> TransactionTable:

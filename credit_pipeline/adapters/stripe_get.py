@@ -1,5 +1,6 @@
 """One GET of Stripe's API: key, version, rate, tries, and what an error object means. What is asked for is not here."""
 
+import hmac
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -59,6 +60,8 @@ class StripeGet:
                 raise ConfigurationError(f"{system}: {name} is empty or holds blanks or strange characters: correct it")
         self.test_key = _is_test_key(key)
         """Whether the key is one of test mode; None where it does not tell."""
+        self.key_print = hmac.new(key.encode(), b"credit_pipeline", "sha256").hexdigest()[:16]
+        """What tells one key from another without telling the key."""
         self._headers = {"Authorization": f"Bearer {key}", "Stripe-Version": version}
         self._rate = RatePerId(per_second, Duration.SECOND)
         self._http = BoundedHttp(

@@ -11,6 +11,7 @@ from pydantic import Field
 from credit_pipeline.adapters.schema_billing import BillingWords, billing_config
 from credit_pipeline.adapters.schema_policy import PolicyWords, policy_of, without_effect
 from credit_pipeline.adapters.schema_store import LedgerWords, StoreWords, store_config
+from credit_pipeline.adapters.schema_webhooks import WebhookWords, webhook_table
 from credit_pipeline.adapters.system_values import Count, Cron, Flag, Name, Section, Text, TimeZone, listed
 from credit_pipeline.adapters.yaml_text import Loc
 from credit_pipeline.domain.errors import ConfigurationError
@@ -60,6 +61,7 @@ class SystemAttributes(Section):
     aliases: dict[Text, Name] = Field(default_factory=dict)
     billing: BillingWords
     store: StoreWords
+    webhooks: WebhookWords | None = None
     policy: PolicyWords = PolicyWords()
     schedule: ScheduleWords = ScheduleWords()
     automation: AutomationWords = AutomationWords()
@@ -92,6 +94,7 @@ def credit_system(name: str, words: SystemAttributes) -> CreditSystem:
         store=store_config(words.store),
         billing=billing_config(words.billing),
         schedule=ScheduleConfig(**dict(words.schedule)),
+        webhooks=webhook_table(words.webhooks) if words.webhooks else None,
     )
 
 

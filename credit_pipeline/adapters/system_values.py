@@ -4,7 +4,7 @@ Which keys there are is in `system_schema.py` and the modules it puts together.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from string import Formatter
 from typing import Annotated, Any
@@ -25,7 +25,18 @@ _MOST_PERIODS = 12
 _LONGEST = timedelta(days=366)
 _LOOKBACK = (timedelta(days=31), timedelta(days=400))
 
-_UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_SNAPSHOT_AGE = (timedelta(minutes=1), timedelta(hours=24))
+_CLOCK_SKEW = (timedelta(seconds=1), timedelta(minutes=10))
+_FLAP_WINDOW = (timedelta(hours=1), timedelta(days=31))
+MOST_ROWS = 200
+"""A batch is one transaction under locks that the product waits for; the database refuses more."""
+
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "min": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 
 
 class Section(BaseModel):
@@ -66,9 +77,9 @@ def _identifier(text: str) -> str:
 
 
 def _time(value: Any) -> timedelta:
-    found = re.fullmatch(r"(\d{1,6}) ?(min|h|d)", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"(\d{1,6}) ?(s|min|h|d)", value) if isinstance(value, str) else None
     if not found:
-        raise refused("a time is a whole number and a unit: `60 min`, `24 h` or `2 d`")
+        raise refused("a time is a whole number and a unit: `60 min`, `24 h` or `2 d`, and `30 s` for a clock")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -79,11 +90,19 @@ def _duration(value: Any) -> timedelta:
     return span
 
 
-def _lookback(value: Any) -> timedelta:
-    span, (least, most) = _time(value), _LOOKBACK
-    if not least <= span <= most:
-        raise refused(f"this time is out of range: it must be from `{least.days} d` to `{most.days} d`")
-    return span
+def _within(least: timedelta, most: timedelta) -> Callable[[Any], timedelta]:
+    def checked(value: Any) -> timedelta:
+        span = _time(value)
+        if not least <= span <= most:
+            raise refused(f"this time is out of range: it must be from `{_written(least)}` to `{_written(most)}`")
+        return span
+
+    return checked
+
+
+def _written(span: timedelta) -> str:
+    unit = next(unit for unit in reversed(_UNITS) if span % _UNITS[unit] == timedelta())
+    return f"{span // _UNITS[unit]} {unit}"
 
 
 def _catch_up(value: Any) -> int:
@@ -162,12 +181,25 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"typ
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Few = Annotated[int, Field(strict=True, ge=1, le=100)]
+BatchRows = Annotated[int, Field(strict=True, ge=1, le=MOST_ROWS)]
 Address = Annotated[Text, AfterValidator(_https)]
 Cron = Annotated[Text, AfterValidator(_cron)]
 TimeZone = Annotated[Text, AfterValidator(_timezone)]
 
 
-Lookback = Annotated[timedelta, BeforeValidator(_lookback), WithJsonSchema({"type": "string", "examples": ["62 d"]})]
+Lookback = Annotated[
+    timedelta, BeforeValidator(_within(*_LOOKBACK)), WithJsonSchema({"type": "string", "examples": ["62 d"]})
+]
+SnapshotAge = Annotated[
+    timedelta, BeforeValidator(_within(*_SNAPSHOT_AGE)), WithJsonSchema({"type": "string", "examples": ["30 min"]})
+]
+ClockSkew = Annotated[
+    timedelta, BeforeValidator(_within(*_CLOCK_SKEW)), WithJsonSchema({"type": "string", "examples": ["30 s"]})
+]
+FlapWindow = Annotated[
+    timedelta, BeforeValidator(_within(*_FLAP_WINDOW)), WithJsonSchema({"type": "string", "examples": ["24 h"]})
+]
 CatchUp = Annotated[
     int,
     BeforeValidator(_catch_up),

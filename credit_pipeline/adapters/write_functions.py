@@ -12,9 +12,13 @@ from psycopg import sql
 
 from credit_pipeline.adapters.ledger_words import ledger_words, touch
 from credit_pipeline.adapters.product_names import check_names
+from credit_pipeline.adapters.webhook_functions import webhook_functions
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig
 
 _SQL = files("credit_pipeline.adapters") / "sql"
+# Every function is closed to PUBLIC; who may call which is in roles.sql, and in a single-role install nobody else does.
+_CLOSED = "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA credit_pipeline FROM PUBLIC;\n"
+_SHARED = ("admission.sql", "guards.sql", "apply_batch.sql", "invariants.sql", "undo.sql", "decide.sql", "doors.sql")
 _FUNCTIONS = ("lock", "held", "check", "touched", "write")
 
 
@@ -43,7 +47,8 @@ def _text(system: CreditSystem, hashed: str) -> str:
         **functions,
         **words,
     )
-    return (_SQL / "apply_batch.sql").read_text(encoding="utf-8") + "\n" + composed.as_string(None)
+    shared = ((_SQL / name).read_text(encoding="utf-8") for name in _SHARED)
+    return "\n".join((*shared, composed.as_string(None), *webhook_functions(system), _CLOSED))
 
 
 def _counter_words(store: CounterStoreConfig) -> Mapping[str, sql.Composable]:

@@ -40,10 +40,10 @@ def plan_status(plan: Mapping[str, Any]) -> int:
 
 def _applied(session: Session, plan_id: str) -> Mapping[str, Any]:
     from credit_pipeline.cli.borrowed import sandbox_for
-    from credit_pipeline.cli.saved_plan import saved_plan
+    from credit_pipeline.cli.saved_plan import require_writable, saved_plan
 
-    with saved_plan(session, plan_id) as (system, _, _):
-        pass  # it exists: an unknown id is one sentence and no run
+    with saved_plan(session, plan_id) as (system, _, _):  # it exists: an unknown id is one sentence and no run
+        require_writable(system)
     with sandbox_for(session, system), session.instance() as instance, session.waiting("applying"):
         from credit_pipeline.orchestration.runs import apply_run
 
@@ -61,7 +61,7 @@ def _previewed(session: Session, plan_id: str) -> Mapping[str, Any]:
         failures = plan.failures
         if plan.state in {"proposed", "quarantined", "approved"}:
             guarded = guard(system, gateways, plan_id, live=False, person=True, now=datetime.now(UTC))
-            failures = tuple(failure.sentence for failure in guarded.verdict.failures)
+            plan, failures = guarded.plan, tuple(failure.sentence for failure in guarded.verdict.failures)
         return PlanReport(plan=plan, mode="dry_run", failures=failures).as_json()
 
 

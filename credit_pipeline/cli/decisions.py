@@ -14,6 +14,10 @@ from credit_pipeline.cli.session import Session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from credit_pipeline.services.ports import SavedPlan
+
+SHORTEST_DIGEST = 8
+
 Decorated = Callable[[Any], Any]
 
 
@@ -33,6 +37,7 @@ def _by(command: Any) -> Any:
 )
 @click.option("--code", "codes", multiple=True, metavar="CODE", help="Only rows with this code; may be repeated.")
 @accounts_option("Only this account's rows; may be repeated.")
+@click.option("--digest", metavar="PREFIX", help="The plan's digest begins so, or nothing is approved.")
 @_by
 @click.pass_obj
 def approve(
@@ -41,26 +46,28 @@ def approve(
     lane: str | None,
     codes: tuple[str, ...],
     accounts: tuple[str, ...],
+    digest: str | None,
     who: str,
     reason: str,
 ) -> int:
     """Release rows of a saved plan.
 
-    Nothing is written to the product until `apply --live`.
+    Nothing is written to the product until `apply --live`. Where four eyes are asked for, who made the plan cannot.
 
     Lifting the limits never releases a row that takes credits away: those are named by --lane approve, --code or
     --account.
     """
-    from credit_pipeline.cli.saved_plan import saved_plan
+    from credit_pipeline.cli.saved_plan import plan_to_decide
     from credit_pipeline.services.ports import Selection
 
     chosen = lane or ("approve" if codes or accounts else "auto")
-    with saved_plan(session, plan) as (system, gateways, _):
+    with plan_to_decide(session, plan) as (system, plans, found):
+        _check_digest(found, digest)
         selection = Selection(lane=chosen, codes=codes, accounts=accounts)
-        released = gateways.plans.approve(plan, selection, who, reason)
-        state = gateways.plans.load(plan).state
+        released = plans.approve(plan, selection, who, reason)
+        state = plans.load(plan).state
     decided = {"system": system.name, "plan_id": plan, "decision": "approve", "lane": chosen, "released": released}
-    session.show(decided | {"state": state}, lambda: _text(decided))
+    session.show(decided | {"state": state, "four_eyes": found.four_eyes}, lambda: _text(decided))
     return NOTHING
 
 
@@ -73,14 +80,28 @@ def reject(session: Session, plan: str, who: str, reason: str) -> int:
 
     Earlier approvals of its rows count no more.
     """
-    from credit_pipeline.cli.saved_plan import saved_plan
+    from credit_pipeline.cli.saved_plan import plan_to_decide
 
-    with saved_plan(session, plan) as (system, gateways, _):
-        gateways.plans.reject(plan, who, reason)
-        state = gateways.plans.load(plan).state
+    with plan_to_decide(session, plan) as (system, plans, found):
+        plans.reject(plan, who, reason)
+        state = plans.load(plan).state
     decided = {"system": system.name, "plan_id": plan, "decision": "reject", "lane": None, "released": 0}
-    session.show(decided | {"state": state}, lambda: _text(decided))
+    session.show(decided | {"state": state, "four_eyes": found.four_eyes}, lambda: _text(decided))
     return NOTHING
+
+
+def _check_digest(plan: SavedPlan, prefix: str | None) -> None:
+    """What was read is what is approved: the digest of a plan is of all its rows."""
+    if prefix is None:
+        return
+    from credit_pipeline.domain.errors import PlanError
+
+    typed = prefix.strip().lower()
+    if len(typed) < SHORTEST_DIGEST or not plan.digest.startswith(typed):
+        raise PlanError(
+            f"{plan.plan_id}: its digest does not begin so, or these are fewer than {SHORTEST_DIGEST} letters of it: "
+            f"read the plan with `credit-pipeline apply {plan.plan_id}` and type what it shows"
+        )
 
 
 def _text(decided: dict[str, Any]) -> list[RenderableType]:

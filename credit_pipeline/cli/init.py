@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from credit_pipeline.cli.decided import decided_options
 from credit_pipeline.cli.endings import NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
@@ -13,6 +14,7 @@ from credit_pipeline.cli.session import Session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from credit_pipeline.adapters.install import Wanted
     from credit_pipeline.services.system import CreditSystem
 
 _NOTHING_TO_HARDEN = """\
@@ -27,25 +29,65 @@ _NOTHING_TO_HARDEN = """\
 @click.option(
     "--print-hardening", is_flag=True, help="Print SQL that keeps the product from granting twice; nothing is run."
 )
+@click.option("--walled", is_flag=True, help="Make four roles, so that who plans, writes and approves differ.")
+@click.option("--repin", is_flag=True, help="Pin this database, environment and billing account instead of others.")
+@click.option("--accept-catalogue", is_flag=True, help="Pin the YAML's credits anew, for periods that start later.")
+@click.option(
+    "--witness/--no-witness", default=None, help="Note in the database who lowers a balance past us, or end that."
+)
+@decided_options(required=False)
 @click.pass_obj
-def init(session: Session, system: str, print_sql: bool, print_hardening: bool) -> int:
+def init(
+    session: Session,
+    system: str,
+    *,
+    print_sql: bool,
+    print_hardening: bool,
+    walled: bool,
+    repin: bool,
+    accept_catalogue: bool,
+    witness: bool | None,
+    who: str | None,
+    reason: str | None,
+) -> int:
     """Prepare a system's database; safe to repeat.
 
-    Installs our schema and functions, and pins the environment and the plans' credits. Nothing of the
-    product's own is changed.
+    Installs our schema and functions, and pins the environment, the billing account and the plans' credits. Nothing of
+    the product's own is changed. What is pinned stays until --repin or --accept-catalogue, which need --as and --reason
+    and are kept on record; an install that is walled stays so.
     """
     if print_sql and print_hardening:
         raise click.UsageError("--print-sql and --print-hardening print two scripts: ask for one at a time")
+    asked = {"--repin": repin, "--accept-catalogue": accept_catalogue, "--witness": witness is not None}
+    if (print_sql or print_hardening) and any(asked.values()):
+        given = next(word for word, is_given in asked.items() if is_given)
+        raise click.UsageError(f"{given} changes an install and has no script: leave out --print-sql")
     found = session.system(system)
     if print_sql:
+        import os
+
+        from credit_pipeline.adapters.connect import billing_identity
         from credit_pipeline.adapters.install import print_sql as sql_of
 
-        return _print(session, found, sql_of(found))
+        return _print(session, found, sql_of(found, walled=walled, billing=billing_identity(found, os.environ)))
     if print_hardening:
         from credit_pipeline.adapters.hardening import hardening_sql
 
         return _print(session, found, hardening_sql(found))
-    shown = _installed(session, found)
+    from credit_pipeline.adapters.install import Wanted
+    from credit_pipeline.services.lifecycle import decided_by
+
+    by = None
+    if repin or accept_catalogue or who is not None or reason is not None:
+        by = decided_by(found.name, who or "", reason or "")
+    wanted = Wanted(
+        walled=walled,
+        repin=by if repin else None,
+        accept_catalogue=by if accept_catalogue else None,
+        witness=witness,
+        by=by,
+    )
+    shown = _installed(session, found, wanted)
     session.show(shown, lambda: _text(shown))
     return NOTHING
 
@@ -60,10 +102,11 @@ def _print(session: Session, system: CreditSystem, text: str | None) -> int:
     return NOTHING
 
 
-def _installed(session: Session, system: CreditSystem) -> dict[str, Any]:
+def _installed(session: Session, system: CreditSystem, wanted: Wanted) -> dict[str, Any]:
     import os
     from dataclasses import asdict
 
+    from credit_pipeline.adapters.connect import billing_identity
     from credit_pipeline.adapters.install import install
     from credit_pipeline.cli.borrowed import sandbox_for
     from credit_pipeline.domain.errors import ConfigurationError
@@ -72,16 +115,24 @@ def _installed(session: Session, system: CreditSystem) -> dict[str, Any]:
         url = os.environ.get(system.store.url_env)
         if not url:
             raise ConfigurationError(f"{system.name}: set {system.store.url_env} to the credit store's Postgres URL")
-        return asdict(install(url, system))
+        billing = billing_identity(system, os.environ)
+        shown = asdict(install(url, system, billing, wanted))
+    return shown | {"billing": dict(billing) if billing else None}
 
 
 def _text(shown: dict[str, Any]) -> list[RenderableType]:
     done = "installed" if shown["first"] else "installed again" if shown["renewed"] else "already installed, unchanged"
     plans = ", ".join(f"{plan} {credits:,}" for plan, credits in shown["pinned"].items())
-    return [
+    eyes = "two people approve" if shown["four_eyes"] else "one person approves (four_eyes: false)"
+    words = [
         f"{shown['system']}: {done} (schema {shown['schema_version']}, Postgres {shown['server_version']})",
+        f"install {shown['install']}, {eyes}",
         f"environment {shown['environment']}, credits pinned: {plans}",
         *(f"note: {difference}" for difference in shown["differences"]),
-        "",
-        f"next: credit-pipeline fix {shown['system']}",
+        *(f"note: {note}" for note in shown["notes"]),
     ]
+    if shown["billing"] is None:
+        words.append("note: billing is not pinned by this run: its variables are not set")
+    if shown["logins"]:
+        words += ["", "who may log in as what is the DBA's to say:", *(f"  {line}" for line in shown["logins"])]
+    return [*words, "", f"next: credit-pipeline fix {shown['system']}"]

@@ -61,4 +61,6 @@ def _line(plan: SavedPlan) -> dict[str, Any]:
         "approved_rows": sum(1 for row in plan.rows if row.approved),
         "limits_approved": plan.limits_approved,
         "failures": list(plan.failures),
+        "undoes": plan.undoes,
+        "undoes": plan.undoes,
     }

@@ -30,6 +30,9 @@ def render_plan(plan: Plan) -> list[RenderableType]:
             more = counted(hidden, "more row", "more rows")
             parts.append(Text(f"{more}: --save writes them all to a file, --format json prints them"))
     parts += [unbroken(f"refused: {plain(failure)}") for failure in plan["failures"]]
+    if plan["rows"] and plan["state"] in _OPEN:
+        eyes = "another database user approves" if plan.get("four_eyes") else "one person approves (four_eyes: false)"
+        parts.append(unbroken(f"digest {plan['digest'][:12]}, {eyes}"))
     following = [unbroken(line) for line in next_steps(plan)]
     return [*parts, "", *following] if following else parts
 
@@ -69,7 +72,8 @@ def render_plans(system: str, plans: Sequence[Mapping[str, Any]]) -> list[Render
         lifted = "limits lifted" if plan["limits_approved"] else ""
         named = counted(plan["approved_rows"], "row") if plan["approved_rows"] else ""
         approved = ", ".join(filter(None, (lifted, named)))
-        table.add_row(plan["plan_id"], plan["state"], moment(plan["created_at"]), lanes, approved)
+        state = f"{plan['state']}, undo of {plan['undoes']}" if plan["undoes"] else plan["state"]
+        table.add_row(plan["plan_id"], state, moment(plan["created_at"]), lanes, approved)
     return [table, "", unbroken(f"to look at one: credit-pipeline apply {plans[0]['plan_id']}")]
 
 

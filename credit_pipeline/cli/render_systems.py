@@ -26,10 +26,15 @@ def render_systems(systems: Sequence[Mapping[str, Any]]) -> list[RenderableType]
 
 def _facts(system: Mapping[str, Any]) -> RenderableType:
     sources, schedule = system["sources"], system["schedule"]
-    variables = ", ".join(f"{name} {'set' if ok else 'MISSING'}" for name, ok in sources["variables"].items())
+    optional = sources["optional"]
+    variables = ", ".join(
+        f"{name} {'set' if ok else 'not set' if name in optional else 'MISSING'}"
+        for name, ok in sources["variables"].items()
+    )
     policy = ", ".join(f"{name} {plain(value)}" for name, value in system["policy"].items())
     installed = {True: "yes", False: "no", None: "not known"}[system["installed"]]
     writes = "applies what is proven" if schedule["writes"] else "dry run"
+    eyes = "two people approve" if system["four_eyes"] else "one person approves"
     table = grid("", "")
     table.show_header = False
     for name, value in (
@@ -40,7 +45,7 @@ def _facts(system: Mapping[str, Any]) -> RenderableType:
         ("variables", variables),
         ("plans", ", ".join(f"{plan} {credits:,}" for plan, credits in system["plans"].items())),
         ("policy", policy or "all defaults"),
-        ("installed", installed),
+        ("installed", " · ".join(filter(None, (installed, system["install"], eyes)))),
         ("last complete", f"{moment(system['last_complete_collection'])}"),
         ("schedule", f"{schedule['cron']} {schedule['timezone']}, {writes}; runs while credit-pipeline ui does"),
         ("ready", system["readiness"]),

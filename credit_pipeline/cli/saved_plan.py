@@ -3,47 +3,74 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from credit_pipeline.domain.errors import CreditPipelineError, NotInstalled, PlanError
 
 if TYPE_CHECKING:
     from credit_pipeline.cli.session import Session
-    from credit_pipeline.services.ports import Gateways, SavedPlan
+    from credit_pipeline.services.ports import Gateways, PlanStore, SavedPlan
     from credit_pipeline.services.system import CreditSystem
+
+Opened = TypeVar("Opened")
 
 
 @contextlib.contextmanager
 def saved_plan(session: Session, plan_id: str) -> Iterator[tuple[CreditSystem, Gateways, SavedPlan]]:
     """The plan, and the open connections of its system."""
-    with _system_of(session, plan_id) as (system, gateways):
+    with _found(session, plan_id, session.gateways, lambda gateways: gateways.plans) as (system, gateways):
         yield system, gateways, gateways.plans.load(plan_id)
 
 
 @contextlib.contextmanager
-def _system_of(session: Session, plan_id: str) -> Iterator[tuple[CreditSystem, Gateways]]:
+def plan_to_decide(session: Session, plan_id: str) -> Iterator[tuple[CreditSystem, PlanStore, SavedPlan]]:
+    """The plan, and the plans of its system through the approver's login; billing's keys need not be set."""
+    with _found(session, plan_id, session.decisions, lambda plans: plans) as (system, plans):
+        yield system, plans, plans.load(plan_id)
+
+
+@contextlib.contextmanager
+def _found(
+    session: Session,
+    plan_id: str,
+    opened: Callable[[CreditSystem], contextlib.AbstractContextManager[Opened]],
+    plans_of: Callable[[Opened], PlanStore],
+) -> Iterator[tuple[CreditSystem, Opened]]:
+    """The system whose plan this is, by the id's first part or else by asking each, and what was opened for it."""
     from credit_pipeline.adapters.system_yaml import load_systems
 
     names = [found.name for found in load_systems(session.folder)]
     named = plan_id.rpartition("-")[0]
     if named in names or len(names) == 1:
         system = session.system(named if named in names else names[0])
-        with session.gateways(system) as gateways:
-            require_installed(system, gateways)
-            yield system, gateways
+        with opened(system) as held:
+            yield system, held
         return
     for name in names:
         with contextlib.ExitStack() as open_while_used:
             system = session.system(name)
             try:
-                gateways = open_while_used.enter_context(session.gateways(system))
-                gateways.plans.load(plan_id)
+                held = open_while_used.enter_context(opened(system))
+                plans_of(held).load(plan_id)
             except CreditPipelineError:
                 continue  # a system that is not set up, or does not have it
-            yield system, gateways
+            yield system, held
             return
     raise PlanError(f"{plan_id}: no configured system has such a plan: credit-pipeline plans SYSTEM lists them")
+
+
+def require_writable(system: CreditSystem) -> None:
+    """Raises NotInstalled where plans cannot be saved and applied, naming what to run: init, or a GRANT.
+
+    Called where the system's variables are those of the sandbox, if it stands in for its sources.
+    """
+    from credit_pipeline.adapters.database_only import writing_rights
+
+    missing = writing_rights(system, os.environ).missing
+    if missing is not None:
+        raise NotInstalled(f"{missing}; check, health and account work")
 
 
 def require_installed(system: CreditSystem, gateways: Gateways) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
     from rich.console import Console, RenderableType
 
-    from credit_pipeline.services.ports import Gateways, Lifecycle, Progress
+    from credit_pipeline.services.ports import Gateways, Lifecycle, PlanStore, Progress
     from credit_pipeline.services.system import CreditSystem
 
 HOME_ENV = "CREDIT_PIPELINE_HOME"
@@ -135,6 +135,16 @@ class Session:
         from credit_pipeline.cli.borrowed import sandbox_for
 
         with sandbox_for(self, system), open_lifecycle(system, os.environ) as opened:
+            yield opened
+
+    @contextlib.contextmanager
+    def decisions(self, system: CreditSystem) -> Iterator[PlanStore]:
+        """The system's plans for a person to decide about, through the approver's login where it has one."""
+        from credit_pipeline.adapters.connect import Role
+        from credit_pipeline.adapters.database_only import open_plans
+        from credit_pipeline.cli.borrowed import sandbox_for
+
+        with sandbox_for(self, system), open_plans(system, os.environ, Role.APPROVER) as opened:
             yield opened
 
     @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -54,6 +54,7 @@ def _names(session: Session) -> list[str]:
 
 def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
     variables = {name: bool(os.environ.get(name)) for name in system.env_names}
+    needed = (system.store.url_env, *system.billing.variables)
     return {
         "name": system.name,
         "description": system.description,
@@ -65,6 +66,7 @@ def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
             },
             "billing": {"provider": system.billing.provider, "base_url_from": system.billing.base_url_env},
             "variables": variables,
+            "optional": [name for name in variables if name not in needed],
         },
         "plans": {plan.name: plan.credits for plan in system.catalogue.plans},
         "policy": dict(_own_words(system)),
@@ -73,7 +75,8 @@ def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
             "timezone": system.schedule.timezone,
             "writes": system.policy.automation_apply,
         },
-        **_state(session, system, variables),
+        "four_eyes": system.four_eyes,
+        **_state(session, system),
     }
 
 
@@ -92,18 +95,22 @@ def _word(value: Any) -> Any:
     return f"{value.total_seconds() / 60:g} min" if hasattr(value, "total_seconds") else value
 
 
-def _state(session: Session, system: CreditSystem, variables: Mapping[str, bool]) -> dict[str, Any]:
-    """Installed or not, and since when complete; null where nobody could be asked."""
-    unknown = {"installed": None, "last_complete_collection": None, "ready": False, "stopped": None}
-    missing = [name for name, is_set in variables.items() if not is_set]
+def _state(session: Session, system: CreditSystem) -> dict[str, Any]:
+    """Installed or not, how, and since when complete; null where nobody could be asked."""
+    from credit_pipeline.adapters.connect import missing_variables
+    from credit_pipeline.adapters.database_only import writing_rights
+
+    unknown = {"installed": None, "install": None, "last_complete_collection": None, "ready": False, "stopped": None}
     sandbox = session.sandbox_answers(system)
+    missing = missing_variables(system, os.environ)
     if missing and not sandbox:
         return unknown | {"readiness": f"set {', '.join(missing)}"}
     try:
         with session.gateways(system) as gateways:
+            rights = writing_rights(system, os.environ)
             if not gateways.memory.installed():
-                readiness = f"check works; credit-pipeline init {system.name} before fix"
-                return unknown | {"installed": False, "readiness": readiness}
+                readiness = rights.missing or f"check works; credit-pipeline init {system.name} before fix"
+                return unknown | {"installed": False, "install": rights.install, "readiness": readiness}
             last = gateways.memory.last_collection()
             as_of = last.as_of.isoformat() if last else None
             with session.lifecycle(system) as lifecycle:
@@ -111,7 +118,9 @@ def _state(session: Session, system: CreditSystem, variables: Mapping[str, bool]
     except CreditPipelineError as error:
         return unknown | {"readiness": str(error)}
     report_only = not system.ledger and system.policy.renewal is None
-    readiness = "report-only: policy.renewal is not declared" if report_only else "ready"
+    readiness = "report-only: policy.renewal is not declared" if report_only else rights.missing or "ready"
+    if rights.failed_applies and not stopped:
+        readiness += f"; {rights.failed_applies} applies in a row have failed"
     if stopped:
         by = f" by {stopped.by}" if stopped.by else ""
         readiness = f"stopped{by} since {stopped.since:%Y-%m-%d %H:%M} UTC: {stopped.reason or 'no reason given'}"
@@ -119,8 +128,9 @@ def _state(session: Session, system: CreditSystem, variables: Mapping[str, bool]
         readiness += ", on the sandbox of this working folder"
     return {
         "installed": True,
+        "install": rights.install,
         "last_complete_collection": as_of,
-        "ready": not report_only and stopped is None,
+        "ready": not report_only and stopped is None and rights.missing is None,
         "stopped": stopped is not None,
         "readiness": readiness,
     }

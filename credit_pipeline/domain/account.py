@@ -138,6 +138,15 @@ class GrantRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """What our last word about the product's row took back, each as (what was taken, what it put back)."""
+
+    at: datetime
+    label: tuple[str | None, str | None] | None = None
+    status: tuple[str | None, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenMismatch:
     """A mismatch of an earlier run that is still open (state open or acknowledged)."""
 
@@ -165,6 +174,8 @@ class Memory:
     """Fingerprints a person accepted; their findings count no more."""
     applied_keys: frozenset[str] = frozenset()
     """Keys of corrections that were applied: an event whose restore key is here is restored."""
+    undone: Undone | None = None
+    """None where our last word about the row was none that took something back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

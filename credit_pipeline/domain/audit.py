@@ -67,6 +67,8 @@ class AuditedGrant(NamedTuple):
     account: str
     plan_id: str
     credits: int
+    reversed: bool = False
+    """Whether it is marked as taken back; only an undo in the chain may have done that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

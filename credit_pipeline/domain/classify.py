@@ -18,6 +18,7 @@ from credit_pipeline.domain.open_events import GRANTED_SINCE, again, open_events
 from credit_pipeline.domain.present_state import state_of, unknown_of
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.settling import known, while_settling, young
+from credit_pipeline.domain.undone import answered_by_undo
 
 
 def classify(account: Account, rules: Rules) -> Judgement:
@@ -36,7 +37,8 @@ def classify(account: Account, rules: Rules) -> Judgement:
         )
     granted = any(why == GRANTED_SINCE for _, why in closed)
     found += state_of(account, rules, found, granted=granted)
-    findings = tuple(f for f in found if f.fingerprint not in accepted)
+    free = rules.catalogue.free
+    findings = tuple(f for f in found if f.fingerprint not in accepted and not answered_by_undo(account, f, free))
     names = {f.fingerprint for f in found}
     closed = tuple(end for end in closed if end[0] not in names)  # what is found again under its name goes on
     mark = Mark.ADOPTED if granted else None if findings else mark_of(account, rules)

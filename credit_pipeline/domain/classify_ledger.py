@@ -22,6 +22,7 @@ from credit_pipeline.domain.matching import Matching, match
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.settling import known, while_settling, young
 from credit_pipeline.domain.subscription_state import subscription_findings
+from credit_pipeline.domain.undone import answered_by_undo
 
 _UNTOLD = frozenset(
     {
@@ -42,7 +43,9 @@ def classify_ledger(account: Account, rules: Rules) -> Judgement:
     kept, closed = open_ledger_events(account, matching)
     found = [*who, *billed, *kept, *_of_ledger(account, matching, kept, rules)]
     accepted = account.memory.accepted if account.memory else frozenset()
-    findings = tuple(f for f in _first(found) if f.fingerprint not in accepted)
+    free = rules.catalogue.free
+    open_now = (f for f in _first(found) if f.fingerprint not in accepted)
+    findings = tuple(f for f in open_now if not answered_by_undo(account, f, free))
     names = {f.fingerprint for f in found}
     closed = tuple(end for end in closed if end[0] not in names)  # what is found again under its name goes on
     in_doubt = blocked(who) or any(f.code is Code.ORPHAN_BALANCE for f in who)

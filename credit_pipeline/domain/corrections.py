@@ -172,14 +172,19 @@ class Correction:
 
     @property
     def digest(self) -> str:
-        """Binds an approval to exactly this account, these codes and these steps."""
+        """Binds an approval to exactly this account, this lane, these codes and these steps."""
+        return hashlib.sha256(self.bound.encode()).hexdigest()[:32]
+
+    @property
+    def bound(self) -> str:
+        """The text whose hash is the digest. It is stored with the row, so that the database can hold it to that."""
         content = [
             self.account_id,
             self.lane.value,
             sorted(self.codes),
             [step_fields(step) for step in self.steps],
         ]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+        return json.dumps(content, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from credit_pipeline.domain.ledger import Entry, EntryKind
 from credit_pipeline.domain.matching import Matched, Matching
 from credit_pipeline.domain.proof import Proof
 from credit_pipeline.domain.rules import Rules
+from credit_pipeline.domain.undone import taken_back
 
 
 def grant_findings(account: Account, matching: Matching, rules: Rules) -> list[Finding]:
@@ -64,7 +65,8 @@ def _missing(account: Account, due: Entitlement, matching: Matching, rules: Rule
         return
     facts = _facts(due) | {"reference": due.reference, "instant": due.instant, "proof": Proof.LEDGER.value}
     if key_state(account.memory, due.plan, due.period) is KeyState.TAKEN:
-        if not _adjusted(account, Code.GRANT_LOST, *due.key):
+        undone = taken_back(account.memory, due.plan, due.period.start)
+        if not undone and not _adjusted(account, Code.GRANT_LOST, *due.key):
             yield finding(account, Code.GRANT_LOST, *due.key, delta=due.allowance, evidence=facts)
         return
     reasons = holds(account, due, matching, rules)

@@ -1,7 +1,8 @@
 """Every policy word of the YAML with its default (semantics §6, §7, §9). Values only; nothing here decides."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -70,7 +71,7 @@ STATUSES: Mapping[str, BillingStatus] = MappingProxyType(_STRIPE_WORDS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The run-level guards' thresholds (semantics §9). Shares are of the population or of a month's entitlements."""
+    """The guards' thresholds (semantics §9). Shares are of the population, of a month's entitlements or of the rows."""
 
     rows_floor: int = 5
     rows_share: float = 0.05
@@ -82,6 +83,18 @@ class Limits:
     unanswered_floor: int = 3
     unanswered_share: float = 0.01
     answers_ratio: float = 0.90
+    max_snapshot_age: timedelta = timedelta(minutes=30)
+    """From the end of the pull to the first batch of a plan that nobody approved."""
+    max_clock_skew: timedelta = timedelta(seconds=30)
+    flap_changes: int = 2
+    """Automatic corrections of one account within `flap_window` from which on it is held."""
+    flap_window: timedelta = timedelta(hours=24)
+    flap_floor: int = 1
+    flap_share: float = 0.01
+    canary: int = 5
+    batch: int = 200
+    breaker: int = 3
+    """Failed applies in a row that stop the system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +120,11 @@ class Policy:
     statuses: Mapping[str, BillingStatus] = field(default_factory=lambda: STATUSES)
     limits: Limits = field(default_factory=Limits)
     automation_apply: bool = False
+    four_eyes: bool | None = None
+    """Whether an approval needs another database user; None: where the approver has a login of its own."""
+
+
+def version_of(policy: Policy) -> str:
+    """Twelve hexadecimal digits that are another's where any word differs; kept with a plan that was made by it."""
+    words = [(one.name, str(getattr(policy, one.name))) for one in fields(policy)]
+    return hashlib.sha256(repr(words).encode()).hexdigest()[:12]

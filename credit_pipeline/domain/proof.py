@@ -23,6 +23,7 @@ from credit_pipeline.domain.history import (
 )
 from credit_pipeline.domain.plans import Catalogue, Plan, Resolved
 from credit_pipeline.domain.policy import Policy
+from credit_pipeline.domain.undone import taken_back
 
 
 class Proof(StrEnum):
@@ -79,7 +80,7 @@ def owed(
     floor = total < plan.credits
     state = key_state(memory, plan, period) if period else KeyState.FREE
     if state is KeyState.TAKEN or granted_in_this_term(memory, plan):
-        return Owed(verdict=Verdict.LOST if floor else Verdict.NOTHING)
+        return Owed(verdict=Verdict.LOST if floor and not taken_back(memory, plan) else Verdict.NOTHING)
     history = credits_never_came(account, plan, catalogue, policy, now)
     label = account.balance.plan
     upgrade = label is None or label.rank < plan.rank

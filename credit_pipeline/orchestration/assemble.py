@@ -5,8 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from credit_pipeline.orchestration.account_jobs import account_jobs
 from credit_pipeline.orchestration.assets import sources_and_report
 from credit_pipeline.orchestration.audit_checks import audit_chain_verifies_of
+from credit_pipeline.orchestration.automation import sensors_of
 from credit_pipeline.orchestration.checks import checks_of
 from credit_pipeline.orchestration.correction_ops import applied_corrections
 from credit_pipeline.orchestration.health_assets import health_report_of
@@ -28,7 +30,7 @@ def reconciliation_defs(
     terminal: Terminal | None = None,
     resources: Mapping[str, Any] = RESOURCES,
 ) -> dg.Definitions:
-    """Assets, checks, jobs and schedule of one system; `terminal` where a command runs them in its own process."""
+    """Assets, checks, jobs, schedule and sensors of one system; `terminal` where a command runs them in its process."""
     jobs, schedule = jobs_of(system, silent=terminal is not None)
     at = terminal or Terminal()
     return dg.Definitions(
@@ -41,8 +43,9 @@ def reconciliation_defs(
             audit_trail_of(system),
         ],
         asset_checks=[*checks_of(system), audit_chain_verifies_of(system)],
-        jobs=jobs,
+        jobs=[*jobs, *account_jobs(system, attended=at.attended, silent=terminal is not None)],
         schedules=[schedule],
+        sensors=sensors_of(system),
         resources=resources,
         loggers={"silent": SILENT} if terminal else None,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_pipeline.orchestration.io_manager import MAY_BE_ABSENT
 from credit_pipeline.services.system import CreditSystem
 
 CODE_VERSION = "1"
@@ -21,12 +22,15 @@ def credit_asset(
     *,
     kinds: set[str],
     of: tuple[str, ...] = (),
+    or_none: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`@dg.asset` for `[system, noun]`; each noun of `of` is an upstream asset and its argument's name."""
+    """`@dg.asset` for `[system, noun]`; each noun of `of` is an upstream asset and its argument's name, None where it
+    was never materialized and `or_none` allows that."""
+    given = MAY_BE_ABSENT if or_none else None
     return dg.asset(
         key=[system.name, noun],
-        ins={upstream: dg.AssetIn(key=[system.name, upstream]) for upstream in of},
+        ins={upstream: dg.AssetIn(key=[system.name, upstream], metadata=given) for upstream in of},
         io_manager_key=RECORDS,
         group_name=system.name,
         description=description,

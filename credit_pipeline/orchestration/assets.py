@@ -10,7 +10,6 @@ import dagster as dg
 from pydantic import Field
 
 from credit_pipeline.domain.errors import SourceError
-from credit_pipeline.domain.guards import MAX_SNAPSHOT_AGE
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.orchestration import metadata
 from credit_pipeline.orchestration.asset_shape import credit_asset
@@ -244,10 +243,10 @@ def _refuse_old(system: CreditSystem, gateways: Gateways, balances: Snapshot, su
     """History is only as true as its times: what was read long ago, or out of order, is not judged or remembered."""
     again = "materialize balances and subscriptions again, together with mismatch_report"
     age = datetime.now(UTC) - max(balances.finished_at, subscriptions.finished_at)
-    if age > MAX_SNAPSHOT_AGE:
-        raise SourceError(
-            f"{system.name}: the snapshots are {age.total_seconds() // 60:.0f} min old, limit 30: {again}"
-        )
+    oldest = system.policy.limits.max_snapshot_age
+    if age > oldest:
+        minutes, limit = (int(span.total_seconds() // 60) for span in (age, oldest))
+        raise SourceError(f"{system.name}: the snapshots are {minutes} min old, limit {limit}: {again}")
     if subscriptions.as_of < balances.as_of:
         raise SourceError(f"{system.name}: the subscriptions were read before the balances: {again}")
     last = gateways.memory.last_collection() if gateways.memory.installed() else None

@@ -8,8 +8,7 @@ materializes the asset, with nothing changed.
 """
 
 import warnings
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,15 +22,19 @@ from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.io_manager import MAY_BE_ABSENT
 from credit_pipeline.orchestration.plan_assets import no_plan
 from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.orchestration.run_limits import RunLimits
 from credit_pipeline.services import correct
+from credit_pipeline.services.applying import Applying, Confirmed, breaking, note_end
+from credit_pipeline.services.approvals import decisions_about
 from credit_pipeline.services.plan_report import PlanReport
-from credit_pipeline.services.ports import Gateways, RowOutcome
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.system import CreditSystem
 
 RECORD = dg.Out(io_manager_key=RECORDS)
 
 Passed = dict[str, Any]
-"""What the ops hand on: `plan_id`, `live`, `go`, `failures`."""
+"""What the ops hand on: `plan_id`, `live`, `go`, `failures`; `held` (row -> why a guard holds it); `canary` and `batch`
+(their sizes), `confirmed` with billing, and `broke`: why the apply stopped or counts as failed."""
 
 
 class ApplyingConfig(dg.Config):
@@ -42,6 +45,7 @@ class ApplyingConfig(dg.Config):
         description="False applies the plan, if the guards agree and automation.apply or an approval allows it.",
     )
     plan_id: str | None = Field(default=None, description="Another saved plan than the one just proposed.")
+    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
 
 
 def applied_corrections(system: CreditSystem, *, attended: bool = False) -> dg.AssetsDefinition:
@@ -51,7 +55,8 @@ def applied_corrections(system: CreditSystem, *, attended: bool = False) -> dg.A
 
     @dg.config_mapping
     def told(config: ApplyingConfig) -> dict[str, Any]:
-        return {"guard": {"config": {"dry_run": config.dry_run, "plan_id": config.plan_id}}}
+        applying = {"dry_run": config.dry_run, "plan_id": config.plan_id, "limits": config.limits.asked()}
+        return {"guard": {"config": applying}}
 
     @dg.graph_asset(
         key=[system.name, "applied_corrections"],
@@ -88,12 +93,26 @@ def _guard(system: CreditSystem, *, attended: bool) -> dg.OpDefinition:
             if plan_id is None:
                 why = plan["failures"] if plan else [f"{system.name}: there is no plan: materialize correction_plan"]
                 return {"plan_id": None, "live": live, "go": False, "failures": why}
-            gateways = credit_gateways.of(system)
-            guarded = correct.guard(system, gateways, plan_id, live=live, person=attended, now=datetime.now(UTC))
+            guarded = correct.guard(
+                system,
+                credit_gateways.of(system),
+                plan_id,
+                live=live,
+                person=attended,
+                now=datetime.now(UTC),
+                limits=config.limits.asked(),
+            )
             # An empty plan is not applied: it would pass for the first approved one.
             waiting = bool(correct.released(guarded.plan)) or guarded.plan.state == "applying"
-            failures = [failure.sentence for failure in guarded.verdict.failures]
-            return {"plan_id": plan_id, "live": live, "go": guarded.go and waiting, "failures": failures}
+            return {
+                "plan_id": plan_id,
+                "live": live,
+                "go": guarded.go and waiting,
+                "failures": [failure.sentence for failure in guarded.verdict.failures],
+                "held": {str(seq): why for seq, why in guarded.held.items()},
+                "canary": guarded.ceilings.canary,
+                "batch": guarded.ceilings.batch,
+            }
 
     return guard
 
@@ -101,17 +120,18 @@ def _guard(system: CreditSystem, *, attended: bool) -> dg.OpDefinition:
 def _confirm(system: CreditSystem) -> dg.OpDefinition:
     @dg.op(
         name=f"{system.name}_confirm",
-        description="Reads billing again for the rows about to be written, and holds those it no longer agrees with.",
+        description="Reads billing again for the rows to be written next, and holds those it no longer agrees with.",
         out=RECORD,
     )
     def confirm(guarded: Passed, credit_gateways: CreditGateways) -> Passed:
-        if guarded["go"]:
-            with one_sentence(system.name):
-                gateways = credit_gateways.of(system)
-                plan = gateways.plans.load(guarded["plan_id"])
-                plan = correct.confirm(system, gateways, plan, now=datetime.now(UTC))
-                correct.begin(gateways, plan)
-        return guarded
+        if not guarded["go"]:
+            return guarded
+        with one_sentence(system.name):
+            gateways = credit_gateways.of(system)
+            plan = gateways.plans.load(guarded["plan_id"])
+            confirmed = Applying(system, gateways, plan, _now).confirm()
+            correct.begin(gateways, plan)
+        return {**guarded, "confirmed": confirmed.as_json()}
 
     return confirm
 
@@ -119,21 +139,17 @@ def _confirm(system: CreditSystem) -> dg.OpDefinition:
 def _canary(system: CreditSystem) -> dg.OpDefinition:
     @dg.op(
         name=f"{system.name}_canary",
-        description="Applies the first five rows; where one fails, nothing else is applied.",
+        description="Applies the first rows, five by default; where one fails, nothing else is applied.",
         out=RECORD,
     )
     def canary(confirmed: Passed, credit_gateways: CreditGateways) -> Passed:
         if not confirmed["go"]:
             return confirmed
         with one_sentence(system.name):
-            outcomes = _batch(system, credit_gateways.of(system), confirmed["plan_id"], correct.CANARY)
-        failed = [outcome for outcome in outcomes if outcome.outcome == "failed"]
-        if not failed:
-            return confirmed
-        sentence = (
-            f"{len(failed)}/{len(outcomes)} rows of the canary failed, so nothing else was applied: see their failures"
-        )
-        return {**confirmed, "go": False, "began": True, "failures": [*confirmed["failures"], sentence]}
+            gateways, plan_id = credit_gateways.of(system), confirmed["plan_id"]
+            with breaking(system, gateways, plan_id):
+                broke = _resumed(system, gateways, confirmed).canary(confirmed["canary"])
+        return _stopped(confirmed, broke)
 
     return canary
 
@@ -141,21 +157,18 @@ def _canary(system: CreditSystem) -> dg.OpDefinition:
 def _apply(system: CreditSystem) -> dg.OpDefinition:
     @dg.op(
         name=f"{system.name}_apply_batches",
-        description="Applies the rest in batches that double up to 200 rows, one transaction each.",
+        description="Applies the rest in batches that double up to the largest, one transaction each.",
         out=RECORD,
     )
-    def apply(context: dg.OpExecutionContext, canary: Passed, credit_gateways: CreditGateways) -> Passed:
+    def apply(canary: Passed, credit_gateways: CreditGateways) -> Passed:
         if not canary["go"]:
             return canary
-        counted: Counter[str] = Counter()
         with one_sentence(system.name):
-            for size in correct.batch_sizes():
-                outcomes = _batch(system, credit_gateways.of(system), canary["plan_id"], size)
-                if not outcomes:
-                    break
-                counted.update(outcome.outcome for outcome in outcomes)
-                context.log.info(f"applied {counted.total():,} rows: {dict(counted)}")
-        return canary
+            gateways, plan_id = credit_gateways.of(system), canary["plan_id"]
+            with breaking(system, gateways, plan_id):
+                applying = _resumed(system, gateways, canary)
+                broke = applying.rest(canary["canary"], canary["batch"])
+        return _stopped(canary, broke)
 
     return apply
 
@@ -175,10 +188,10 @@ def _verify(system: CreditSystem) -> dg.OpDefinition:
                 yield _output(no_plan(system, mode, applied["failures"][0]))
                 return
             gateways, plan_id = credit_gateways.of(system), applied["plan_id"]
-            began = applied["go"] or applied.get("began", False)
-            plan = correct.finish(gateways, plan_id) if began else gateways.plans.load(plan_id)
-            report = PlanReport(plan=plan, mode=mode, failures=tuple(applied["failures"]))
-            yield _output(report.as_json())
+            began, failures = applied["go"] or "broke" in applied, list(applied["failures"])
+            if began and (stopped := note_end(system, gateways, plan_id, applied.get("broke"))):
+                failures.append(stopped)
+            yield _output(_report(system, gateways, applied, mode, failures, began=began))
             if began:
                 broken = correct.verify(system, gateways, plan_id, now=datetime.now(UTC), run_id=context.run_id)
                 _refuse_broken(system, plan_id, len(broken))
@@ -186,8 +199,30 @@ def _verify(system: CreditSystem) -> dg.OpDefinition:
     return verify
 
 
-def _batch(system: CreditSystem, gateways: Gateways, plan_id: str, size: int) -> list[RowOutcome]:
-    return list(correct.apply_batch(system, gateways, gateways.plans.load(plan_id), size))
+def _report(
+    system: CreditSystem, gateways: Gateways, applied: Passed, mode: str, failures: Sequence[str], *, began: bool
+) -> dict[str, Any]:
+    plan_id = applied["plan_id"]
+    plan = correct.finish(gateways, plan_id) if began else gateways.plans.load(plan_id)
+    shown = correct.with_held(plan, {int(seq): why for seq, why in applied["held"].items()})
+    report = PlanReport(plan=shown, mode=mode, failures=tuple(failures)).as_json()
+    return report | {"approvals": decisions_about(system.name, gateways, plan_id)}
+
+
+def _resumed(system: CreditSystem, gateways: Gateways, passed: Passed) -> Applying:
+    """The plan is loaded once for all batches of an op."""
+    plan = gateways.plans.load(passed["plan_id"])
+    return Applying(system, gateways, plan, _now, Confirmed.from_json(passed["confirmed"]))
+
+
+def _stopped(passed: Passed, broke: str | None) -> Passed:
+    if broke is None:
+        return passed
+    return {**passed, "go": False, "broke": broke, "failures": [*passed["failures"], broke]}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _refuse_broken(system: CreditSystem, plan_id: str, broken: int) -> None:

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from credit_pipeline.domain.errors import ConfigurationError
+from credit_pipeline.orchestration.run_limits import RunLimits
 from credit_pipeline.orchestration.terminal import SILENCE
 from credit_pipeline.services.system import CreditSystem
 
@@ -28,6 +29,7 @@ class ReconcileConfig(dg.Config):
         default_factory=list,
         description="Only these accounts; empty means all. Nothing is remembered of a partial run.",
     )
+    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
 
 
 class ApplyConfig(dg.Config):
@@ -38,12 +40,26 @@ class ApplyConfig(dg.Config):
         default=True,
         description="False applies the plan, if the guards agree and automation.apply or an approval allows it.",
     )
+    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
+
+
+class UndoConfig(dg.Config):
+    """Which applied plan to take back."""
+
+    plan_id: str = Field(description="As shown by `credit-pipeline plans` and in the metadata of applied_corrections.")
+    accounts: list[str] = Field(
+        default_factory=list, description="Only these accounts; empty means all that it changed."
+    )
+    dry_run: bool = Field(
+        default=True, description="False applies what a person has approved of the undo, and nothing else."
+    )
+    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
 
 
 def jobs_of(system: CreditSystem, *, silent: bool = False) -> tuple[list[Any], dg.ScheduleDefinition]:
-    """`<system>_reconcile`, `<system>_apply`, and the schedule of the first."""
-    reconcile, apply = _reconcile_job(system, silent), _apply_job(system, silent)
-    return [reconcile, apply], _schedule(system, reconcile)
+    """`<system>_reconcile`, `<system>_apply`, `<system>_undo`, and the schedule of the first."""
+    reconcile = _reconcile_job(system, silent)
+    return [reconcile, _apply_job(system, silent), _undo_job(system, silent)], _schedule(system, reconcile)
 
 
 def _reconcile_job(system: CreditSystem, silent: bool) -> Any:
@@ -58,7 +74,9 @@ def _reconcile_job(system: CreditSystem, silent: bool) -> Any:
                 f"{name}__balances": {"config": {"accounts": accounts}},
                 **listed,
                 f"{name}__mismatch_report": {"config": {"settle": config.settle, "accounts": accounts}},
-                f"{name}__applied_corrections": {"config": {"dry_run": config.dry_run}},
+                f"{name}__applied_corrections": {
+                    "config": {"dry_run": config.dry_run, "limits": config.limits.asked()}
+                },
             }
         } | (SILENCE if silent else {})
 
@@ -80,7 +98,7 @@ def _apply_job(system: CreditSystem, silent: bool) -> Any:
 
     @dg.config_mapping
     def told(config: ApplyConfig) -> dict[str, Any]:
-        applying = {"dry_run": config.dry_run, "plan_id": config.plan_id}
+        applying = {"dry_run": config.dry_run, "plan_id": config.plan_id, "limits": config.limits.asked()}
         return {"ops": {f"{name}__applied_corrections": {"config": applying}}} | (SILENCE if silent else {})
 
     applied = dg.AssetSelection.assets([name, "applied_corrections"], [name, "audit_trail"])
@@ -89,6 +107,36 @@ def _apply_job(system: CreditSystem, silent: bool) -> Any:
         selection=applied | dg.AssetSelection.checks_for_assets([name, "applied_corrections"]),
         config=told,
         description=f"Applies a saved and approved correction plan of {name}; can be run again until nothing is left.",
+        tags=_tags(system),
+        executor_def=dg.in_process_executor,
+    )
+
+
+def _undo_job(system: CreditSystem, silent: bool) -> Any:
+    name = system.name
+
+    @dg.config_mapping
+    def told(config: UndoConfig) -> dict[str, Any]:
+        planning = {"undo": config.plan_id, "accounts": list(config.accounts)}
+        return {
+            "ops": {
+                f"{name}__correction_plan": {"config": planning},
+                f"{name}__applied_corrections": {
+                    "config": {"dry_run": config.dry_run, "limits": config.limits.asked()}
+                },
+            }
+        } | (SILENCE if silent else {})
+
+    nouns = ("correction_plan", "applied_corrections", "audit_trail")
+    return dg.define_asset_job(
+        f"{name}_undo",
+        selection=dg.AssetSelection.assets(*([name, noun] for noun in nouns))
+        | dg.AssetSelection.checks_for_assets([name, "applied_corrections"]),
+        config=told,
+        description=(
+            f"Takes an applied correction plan of {name} back by a plan of its own, which a person approves; what was "
+            "spent meanwhile stays spent. Its reason is the audit, whatever is billed by now."
+        ),
         tags=_tags(system),
         executor_def=dg.in_process_executor,
     )

@@ -151,8 +151,9 @@ def health_metadata(health: Health) -> Metadata:
 
 
 def plan_metadata(plan: Mapping[str, Any]) -> Metadata:
-    """Id, digest, limits and the before and after of the first rows of a plan (the contract's object for `fix`)."""
+    """Id, digest, who approved, and the before and after of the first rows of a plan (the contract's object)."""
     rows: Sequence[Mapping[str, Any]] = plan["rows"]
+    approvals: Sequence[Mapping[str, Any]] = plan.get("approvals", [])
     lanes = Counter(row["lane"] for row in rows)
     return {
         "dagster/row_count": len(rows),
@@ -164,6 +165,9 @@ def plan_metadata(plan: Mapping[str, Any]) -> Metadata:
         "rows_by_lane": dg.MetadataValue.json({lane.value: lanes[lane.value] for lane in Lane if lanes[lane.value]}),
         "outcomes": dg.MetadataValue.json(plan["outcomes"]),
         "failures": dg.MetadataValue.json(list(plan["failures"])),
+        **({"undoes": plan["undoes"], "shortfall": plan["totals"]["shortfall"]} if plan.get("undoes") else {}),
+        "rows_approved": sum(1 for row in rows if row.get("approved")),
+        "approvals": table(approvals[-PREVIEW:]),
         f"before and after, first {PREVIEW} rows": table([_plan_row(row) for row in rows[:PREVIEW]]),
     }
 

@@ -3,22 +3,36 @@
 The applying itself, between the two, is a graph of guarded steps in `correction_ops.py`.
 """
 
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
-from credit_pipeline.domain.errors import NotInstalled
+from credit_pipeline.domain.errors import NotInstalled, StoreError
+from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.orchestration import metadata
 from credit_pipeline.orchestration.asset_shape import credit_asset
 from credit_pipeline.orchestration.audit_checks import note_head
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.services.approvals import decisions_about
 from credit_pipeline.services.correct import propose
 from credit_pipeline.services.plan_report import PlanReport
 from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.undo import propose_undo
+
+
+class PlanningConfig(dg.Config):
+    """What the plan is made of: the report, or what another plan changed."""
+
+    undo: str | None = Field(default=None, description="A plan whose changes are to be taken back, by its id.")
+    accounts: list[str] = Field(
+        default_factory=list, description="With undo: only these accounts; empty means all that it changed."
+    )
 
 
 def correction_plan_of(system: CreditSystem) -> dg.AssetsDefinition:
@@ -28,15 +42,24 @@ def correction_plan_of(system: CreditSystem) -> dg.AssetsDefinition:
         system,
         "correction_plan",
         "The corrections the report calls for, saved in the product's database with a digest: what an approval binds "
-        "to and an apply carries out. Writes nothing to the product's tables.",
+        "to and an apply carries out; or, with `undo`, what takes an earlier plan back. Writes nothing to the product's "
+        "tables.",
         kinds={"python", "postgres"},
         of=("mismatch_report",),
+        or_none=True,
     )
     def correction_plan(
-        mismatch_report: Report, credit_gateways: CreditGateways
+        context: dg.AssetExecutionContext,
+        config: PlanningConfig,
+        mismatch_report: Report | None,
+        credit_gateways: CreditGateways,
     ) -> dg.MaterializeResult[dict[str, Any]]:
         with one_sentence(system.name):
-            plan = _proposed(system, credit_gateways.of(system), mismatch_report)
+            gateways = credit_gateways.of(system)
+            if config.undo is not None:
+                plan = _compensating(system, gateways, config.undo, config.accounts, context.run.run_id)
+            else:
+                plan = _proposed(system, gateways, mismatch_report)
         return dg.MaterializeResult(
             value=plan, metadata=metadata.plan_metadata(plan), data_version=metadata.content_version(plan)
         )
@@ -80,15 +103,30 @@ def no_plan(system: CreditSystem, mode: str, why: str) -> dict[str, Any]:
         "rows": [],
         "outcomes": {},
         "totals": {"rows": 0, "credits": 0},
+        "approvals": [],
     }
 
 
-def _proposed(system: CreditSystem, gateways: Gateways, report: Report) -> dict[str, Any]:
+def _compensating(
+    system: CreditSystem, gateways: Gateways, undone: str, accounts: list[str], run_id: str
+) -> dict[str, Any]:
+    named = [AccountId(account) for account in accounts]
+    plan, notes = propose_undo(system, gateways, undone, named, now=datetime.now(UTC), run_id=run_id)
+    if plan is None:
+        return no_plan(system, "dry_run", "; ".join(notes))
+    shown = PlanReport(plan=plan, mode="dry_run", failures=plan.failures).as_json()
+    return shown | {"approvals": decisions_about(system.name, gateways, plan.plan_id)}
+
+
+def _proposed(system: CreditSystem, gateways: Gateways, report: Report | None) -> dict[str, Any]:
+    if report is None:
+        raise StoreError(f"{system.name}: there is no report to correct by: materialize mismatch_report")
     try:
         plan = propose(system, gateways, report)
     except NotInstalled as error:  # report-only: the report stands, there is nowhere to keep a plan
         return no_plan(system, "dry_run", str(error))
-    return PlanReport(plan=plan, mode="dry_run", failures=plan.failures).as_json()
+    shown = PlanReport(plan=plan, mode="dry_run", failures=plan.failures).as_json()
+    return shown | {"approvals": decisions_about(system.name, gateways, plan.plan_id)}
 
 
 def _trail(gateways: Gateways, plan_id: str | None) -> dict[str, Any]:

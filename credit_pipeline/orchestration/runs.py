@@ -24,7 +24,7 @@ class RunResult:
 
     run_id: str
     plan: Mapping[str, Any]
-    """The contract's object for `fix` and `apply`."""
+    """The contract's object for `fix`, `apply` and `undo`."""
     report: Report | None = None
     checks: Mapping[str, bool]
 
@@ -64,6 +64,21 @@ def apply_run(
     return _run(definitions, instance, f"{system.name}_apply", told)
 
 
+def undo_run(
+    system: CreditSystem,
+    instance: dg.DagsterInstance,
+    plan_id: str,
+    *,
+    accounts: Sequence[str] = (),
+    dry_run: bool = True,
+    attended: bool = False,
+) -> RunResult:
+    """Run `<system>_undo` for an applied plan. Raises the CreditPipelineError that made a step fail."""
+    definitions = reconciliation_defs(system, terminal=Terminal(attended=attended))
+    told = {"plan_id": plan_id, "accounts": list(accounts), "dry_run": dry_run}
+    return _run(definitions, instance, f"{system.name}_undo", told)
+
+
 def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, told: Mapping[str, Any]) -> RunResult:
     system, _, verb = job.rpartition("_")
     with heard_by_dagster(system):
@@ -71,7 +86,7 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, to
             run_config=dict(told), instance=instance, raise_on_error=False
         )
     if not result.success:
-        raise _error(result)
+        raise error_in(result)
     return RunResult(
         run_id=result.run_id,
         plan=result.output_for_node(f"{system}__applied_corrections.verify"),
@@ -80,7 +95,8 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, to
     )
 
 
-def _error(result: dg.ExecuteInProcessResult) -> CreditPipelineError:
+def error_in(result: dg.ExecuteInProcessResult) -> CreditPipelineError:
+    """The error of ours that made the run fail, or a sentence that says where its traceback is."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data
         told = data.user_failure_data

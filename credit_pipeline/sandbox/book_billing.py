@@ -4,7 +4,7 @@ It writes the sandbox's past fast and drives the simulations; a lasting state of
 lookup error) ends here as it does over HTTP.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, Self
@@ -38,6 +38,10 @@ class BookBilling:
     def __init__(self, book: BillingBook) -> None:
         self._book = book
         self._rows: dict[str, tuple[Instance, dict[str, Any]]] = {}
+
+    def identity(self) -> Mapping[str, str]:
+        """A book is nobody's account; it is always the same."""
+        return {"provider": self.provider, "account": "book"}
 
     def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - the book is as it is now
         """One row per id asked, in order. Raises SourceError for None, as the Wix client does."""
@@ -107,6 +111,10 @@ class StripeBookBilling:
             version=config.version,
             lookback=system.policy.lookback,
         )
+
+    def identity(self) -> Mapping[str, str]:
+        """A book is nobody's account; it is always the same."""
+        return {"provider": self.provider, "account": "book"}
 
     def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:
         """All subscriptions created until `now`, newest first, or those of the customers asked for, in order."""

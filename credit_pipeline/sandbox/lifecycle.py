@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from credit_pipeline.adapters.anchors import Anchors
+from credit_pipeline.adapters.connect import open_gateways
+from credit_pipeline.adapters.install import install
 from credit_pipeline.adapters.system_yaml import PACKAGED, load_system
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.sandbox import bestauth, billing_process, wix_app
@@ -24,7 +26,7 @@ from credit_pipeline.services.ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 DAGSTER = "dagster"
-PLANTING = 2
+PLANTING = 3
 """Raised when the same seed comes to plant something else, so that an older sandbox is planted again."""
 
 
@@ -71,10 +73,13 @@ def up(
         server.start()
         wanted = Sandbox(accounts=accounts, seed=seed, present="")
         found = Sandbox.read(home)
-        if found is None or fresh or replace(found, present="") != wanted:
+        plants = found is None or fresh or replace(found, present="") != wanted
+        if plants:
             _plant(home, server, wanted, progress)
         server.create_database(DAGSTER)
         _start_billing(home)
+        if plants:
+            _pin(home)
     return environment(home)
 
 
@@ -154,6 +159,15 @@ def _plant(home: Path, server: EmbeddedPostgres, wanted: Sandbox, progress: Prog
 def _start_billing(home: Path) -> None:
     wix, stripe = (book_of(_world(home, name)) for name in (wix_app.NAME, bestauth.NAME))
     billing_process.start_process(_folder(home), wix, stripe_book=stripe)
+
+
+def _pin(home: Path) -> None:
+    """Each database belongs to the billing account that answers for it: as `init` does, when billing can be asked."""
+    exported = environment(home)
+    for name in WORLDS:
+        system = sandbox_system(name)
+        with open_gateways(system, home, exported) as gateways:
+            install(exported[system.store.url_env], system, gateways.billing.identity())
 
 
 def _folder(home: Path) -> Path:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_pipeline.domain.codes import CODES, UNKNOWN
-from credit_pipeline.domain.guards import PlanFacts, judge_collection
+from credit_pipeline.domain.guards import judge_collection
 from credit_pipeline.domain.judgement import Judgement
+from credit_pipeline.domain.verdict import PlanFacts
 from credit_pipeline.services.identity_report import identity_report
 from credit_pipeline.services.ports import CollectionRecord, Gateways, MemoryStore, Snapshot
 from credit_pipeline.services.remember import actual, expected
@@ -100,7 +101,13 @@ class Run:
             corrections=tuple(c for judgement in self.judged for c in judgement.corrections),
             snapshots=_files(self),
             accounts=tuple(everything.to_pylist()) if everything is not None else (),
+            webhooks=_webhooks(self.gateways),
         )
+
+
+def _webhooks(gateways: Gateways) -> Mapping[str, int]:
+    """Records by code, of which none is a subject; empty where none are kept."""
+    return gateways.inbox.counts() if gateways.inbox is not None and gateways.inbox.installed() else {}
 
 
 def _files(run: Run) -> dict[str, str]:

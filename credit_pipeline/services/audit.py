@@ -1,8 +1,8 @@
 """Whether the audit still says what was written: the chain, its columns, keys, grants and corrections, noted heads.
 
-Pure over rows that come in order; reading them is the port's. Nothing is kept but what one row needs, so a chain may
-be longer than memory. Only a head noted elsewhere shows that the end was cut off and the head set back, or that a row
-was edited and every later hash made anew.
+Pure over rows that come in order; reading them is the port's. Nothing is kept but the undos and what one row needs, so
+a chain may be longer than memory. Only a head noted elsewhere shows that the end was cut off and the head set back, or
+that a row was edited and every later hash made anew.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from credit_pipeline.domain.audit import (
     Fault,
     TakenKey,
 )
+from credit_pipeline.domain.undo import in_effect, undone_by
 from credit_pipeline.services.audit_text import AuditedChange, UnreadableText
 from credit_pipeline.services.ports import AuditSnapshot
 
@@ -142,6 +143,8 @@ class _Judge:
         self._seq, self._hash, self._rows = 0, START, 0
         self._faults: list[Fault] = []
         self._found = 0
+        self._reversed: dict[int, str] = {}
+        self._undos: list[tuple[int, tuple[str, ...]]] = []
         self._noted: dict[int, dict[str, str]] = {}
         for anchor in anchors:
             self._noted.setdefault(anchor.seq, {}).setdefault(anchor.hash, anchor.noted)
@@ -204,6 +207,10 @@ class _Judge:
             for place in noted.values():
                 what = f"row {seq} was the head ({place}) and is gone: the chain ends at row {self._seq}"
                 self.note("anchor_missing", seq, what)
+        standing = in_effect([*self._undos, *((seq, ()) for seq in self._reversed)])
+        for seq in sorted(standing & self._reversed.keys()):
+            what = f"the grant {self._reversed[seq]} is marked as taken back, and no undo in effect took it"
+            self.note("grant_differs", seq, what)
         return Verification(
             system=self._system,
             rows=self._rows,
@@ -242,6 +249,8 @@ class _Judge:
             self.note("loss_unapproved", seq, f"audit row {seq} lowered {before} to {after} credits with no approver")
 
     def _keys(self, seq: int, change: AuditedChange, taken: Sequence[TakenKey]) -> None:
+        if any(undone_by(change.keys)):
+            self._undos.append((seq, tuple(change.keys)))
         found = {one.key for one in taken}
         for key in change.keys:
             if key not in found:
@@ -273,6 +282,8 @@ class _Judge:
         for key in sorted((due.keys() | credits.keys()) - set(found)):
             self.note("grant_differs", seq, f"audit row {seq} granted {key}, and no grant says so")
         for grant in grants:
+            if grant.reversed:
+                self._reversed[seq] = grant.key
             what = f"the grant {grant.key} of {grant.credits} credits"
             if grant.key not in due or (grant.account, grant.plan_id) != (change.account, change.plan_id):
                 self.note("grant_differs", seq, f"{what} names audit row {seq}, which is about another change")

@@ -10,30 +10,26 @@ from datetime import datetime
 
 from credit_pipeline.domain.account import Lookup
 from credit_pipeline.domain.billing_status import BillingStatus
+from credit_pipeline.domain.ceilings import Ceilings, ceilings_of, tightened
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.domain.errors import NotInstalled, PlanError
-from credit_pipeline.domain.guards import Failure, Verdict, judge_plan
+from credit_pipeline.domain.guards import judge_plan
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import Resolved
+from credit_pipeline.domain.policy import version_of
+from credit_pipeline.domain.row_guards import judge_row
+from credit_pipeline.domain.verdict import Verdict
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
 from credit_pipeline.services.confirm_ledger import Answers, Doubt, customers_of_rows
 from credit_pipeline.services.decision_log import DecisionLog
+from credit_pipeline.services.guard_facts import circumstances, lifts_limits, row_facts
 from credit_pipeline.services.ports import Gateways, PlanRow, RowOutcome, SavedPlan
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report, facts_from
 from credit_pipeline.services.system import CreditSystem
 
-CANARY = 5
-LARGEST_BATCH = 200
-
-
-def batch_sizes() -> Iterator[int]:
-    """After the canary of 5: doubling to 200, for ever."""
-    size = CANARY * 2
-    while True:
-        yield min(size, LARGEST_BATCH)
-        size *= 2
+APPLICABLE = frozenset({"proposed", "quarantined", "approved", "applying", "partly_applied"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +37,13 @@ class Guarded:
     """A plan as the guards see it now. `go` is false for a dry run as well: nothing is to be written."""
 
     plan: SavedPlan
+    """With the rows that a guard holds as they would come out."""
     verdict: Verdict
     live: bool
+    ceilings: Ceilings
+    """How large the batches may be, among others."""
+    held: Mapping[int, str]
+    """Row -> why a guard holds it. Stored where the plan is live and may go."""
 
     @property
     def go(self) -> bool:
@@ -67,57 +68,90 @@ def propose(system: CreditSystem, gateways: Gateways, report: Report) -> SavedPl
         run_id=report.run_id,
         population=report.population,
         entitlements=report.facts["entitlements"],
-        facts=report.facts,
+        facts={**report.facts, "policy": version_of(system.policy)},
         failures=report.refusals,
         rows=tuple(PlanRow(seq=seq, correction=correction) for seq, correction in enumerate(ordered, 1)),
     )
     return gateways.plans.save(plan)
 
 
+def allowed(plan: SavedPlan) -> tuple[PlanRow, ...]:
+    """The rows an apply may write or has written: in lane auto, or approved by name."""
+    return tuple(row for row in plan.rows if row.correction.lane is Lane.AUTO or row.approved)
+
+
 def released(plan: SavedPlan) -> tuple[PlanRow, ...]:
-    """The rows an apply would write: waiting, and in lane auto or approved by name."""
-    return tuple(r for r in plan.rows if r.outcome is None and (r.correction.lane is Lane.AUTO or r.approved))
+    """The rows an apply would write: those of them that wait."""
+    return tuple(row for row in allowed(plan) if row.outcome is None)
 
 
 def guard(
-    system: CreditSystem, gateways: Gateways, plan_id: str, *, live: bool, person: bool, now: datetime
+    system: CreditSystem,
+    gateways: Gateways,
+    plan_id: str,
+    *,
+    live: bool,
+    person: bool,
+    now: datetime,
+    limits: Mapping[str, float] | None = None,
 ) -> Guarded:
-    """Ask every run-level guard. A refused live plan is quarantined; a dry run changes no state.
+    """Ask every guard. A refused live plan is quarantined; a dry run changes no state and holds no row.
 
     `person` tells that somebody typed `--live`; a schedule or the UI needs automation.apply or an approval besides.
+    `limits` is what this run asks for; looser than the policy's it is refused, and the plan stays as it is.
     """
     plan = gateways.plans.load(plan_id)
-    if live and plan.state not in {"proposed", "quarantined", "approved", "applying", "partly_applied"}:
+    if live and plan.state not in APPLICABLE:
         raise PlanError(
             f"{plan_id}: the plan is {plan.state} and cannot be applied: make a new one with fix {system.name}"
         )
-    rows = released(plan)
+    rows, facts = released(plan), facts_from(plan.facts)
+    ceilings = ceilings_of(system.policy.limits, facts, lifted=lifts_limits(plan))
+    ceilings, refused = tightened(ceilings, limits or {})
+    past = row_facts(system, gateways, rows, now=now)
+    held = {row.seq: failures for row in rows if (failures := judge_row(row.correction, ceilings, past))}
+    flapping = sum(1 for failures in held.values() if any(failure.guard == "flap" for failure in failures))
     verdict = judge_plan(
         plan_id,
-        [row.correction for row in rows],
-        facts_from(plan.facts),
+        [row.correction for row in rows if row.seq not in held],
+        facts,
+        ceilings,
         system.policy.limits,
-        now=now,
-        limits_approved=plan.limits_approved or plan.state == "applying",
-        first_plan=not gateways.plans.ever_applied(),
+        circumstances(system, gateways, plan, rows, live=live, person=person, flapping=flapping, now=now),
     )
-    failures = list(verdict.failures)
-    if live and not (person or system.policy.automation_apply or plan.limits_approved or any(r.approved for r in rows)):
-        sentence = (
-            f"live runs from the UI or a schedule need automation.apply or an approval: "
-            f"credit-pipeline approve {plan_id} --lane auto --as YOU --reason WHY"
-        )
-        failures.append(Failure(guard="automation", sentence=sentence))
-    verdict = Verdict(failures=tuple(failures))
-    if live and not verdict.go:
+    if live and not verdict.go and plan.state != "applying":
         gateways.plans.set_state(plan_id, "quarantined", [f.sentence for f in verdict.failures])
         plan = gateways.plans.load(plan_id)
-    return Guarded(plan=plan, verdict=verdict, live=live)
+    sentences = {seq: "; ".join(failure.sentence for failure in failures) for seq, failures in held.items()}
+    verdict = Verdict(failures=(*refused, *verdict.failures))
+    if live and verdict.go and held:
+        gateways.plans.hold(plan_id, {seq: ("blocked_by_guard", sentence) for seq, sentence in sentences.items()})
+    return Guarded(plan=with_held(plan, sentences), verdict=verdict, live=live, ceilings=ceilings, held=sentences)
+
+
+def with_held(plan: SavedPlan, held: Mapping[int, str]) -> SavedPlan:
+    """The plan with these rows shown as held, whether or not that is stored: row → why."""
+    rows = (
+        replace(row, outcome="blocked_by_guard", failures=(held[row.seq],))
+        if row.seq in held and row.outcome is None
+        else row
+        for row in plan.rows
+    )
+    return replace(plan, rows=tuple(rows)) if held else plan
 
 
 def confirm(system: CreditSystem, gateways: Gateways, plan: SavedPlan, *, now: datetime) -> SavedPlan:
     """Read billing again for the rows about to be written and hold those about which it no longer says the same."""
-    rows = released(plan)
+    hold_doubtful(system, gateways, plan, released(plan), now=now)
+    return gateways.plans.load(plan.plan_id)
+
+
+def hold_doubtful(
+    system: CreditSystem, gateways: Gateways, plan: SavedPlan, rows: Sequence[PlanRow], *, now: datetime
+) -> frozenset[int]:
+    """Read billing again for these rows of the plan, and hold and return those of which it no longer says the same."""
+    if plan.undoes is not None:
+        return frozenset()  # the audit is its reason, whatever billing says by now
     pinned = gateways.plans.pinned()
     held: dict[int, tuple[str, str]] = {}
     doubt_of = _doubts(system, gateways, plan, rows, now)
@@ -128,7 +162,7 @@ def confirm(system: CreditSystem, gateways: Gateways, plan: SavedPlan, *, now: d
             held[row.seq] = doubt
     if held:
         gateways.plans.hold(plan.plan_id, held)
-    return gateways.plans.load(plan.plan_id)
+    return frozenset(held)
 
 
 def _doubts(
@@ -180,21 +214,19 @@ def begin(gateways: Gateways, plan: SavedPlan) -> None:
         gateways.plans.set_state(plan.plan_id, "applying")
 
 
-def apply_batch(system: CreditSystem, gateways: Gateways, plan: SavedPlan, size: int) -> Sequence[RowOutcome]:
-    """One batch in one transaction, logged row by row; empty when none is left."""
+def apply_batch(system: CreditSystem, gateways: Gateways, plan_id: str, size: int) -> Sequence[RowOutcome]:
+    """One batch in one transaction, logged row by row; empty when none is left. Needs no loaded plan."""
     log = DecisionLog(system.name)
-    corrections = {row.seq: row.correction for row in plan.rows}
-    outcomes = gateways.plans.apply_batch(plan.plan_id, size)
+    outcomes = gateways.plans.apply_batch(plan_id, size)
     for outcome in outcomes:
-        log.applied(outcome, corrections[outcome.seq])
+        log.applied(outcome)
     return outcomes
 
 
 def finish(gateways: Gateways, plan_id: str) -> SavedPlan:
     """Close an apply: `applied` when every released row came to a good end, `partly_applied` otherwise."""
     plan = gateways.plans.load(plan_id)
-    ended = [row.outcome for row in plan.rows if row.correction.lane is Lane.AUTO or row.approved]
-    good = all(outcome in {"changed", "noop_already_applied"} for outcome in ended)
+    good = all(row.outcome in {"changed", "noop_already_applied"} for row in allowed(plan))
     gateways.plans.set_state(plan_id, "applied" if good else "partly_applied")
     return replace(plan, state="applied" if good else "partly_applied")
 

@@ -8,7 +8,6 @@ import hmac
 import logging
 
 from credit_pipeline.domain.codes import CODES
-from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.services.ports import RowOutcome
@@ -51,17 +50,21 @@ class DecisionLog:
         """Nothing was found."""
         self.logger.info("all %d accounts correct", population)
 
-    def applied(self, outcome: RowOutcome, correction: Correction) -> None:
+    def applied(self, outcome: RowOutcome) -> None:
         """One row of a live apply came to its end."""
         who = pseudonym(self.system, outcome.account_id)
         if outcome.outcome == "changed" and outcome.before and outcome.after:
             self.logger.info("synced %s: %s -> %s", who, outcome.before["available"], outcome.after["available"])
-            if correction.grant:
-                self.logger.info("%s: granted %d credits", who, correction.grant.delta)
+            if outcome.granted:
+                self.logger.info("%s: granted %d credits", who, outcome.granted)
         elif outcome.failure and "credit loss prevented" in outcome.failure:
             self.logger.warning("%s: %s", who, outcome.failure)
         else:
             self.logger.info("%s: %s%s", who, outcome.outcome, f": {outcome.failure}" if outcome.failure else "")
+
+    def progress(self, done: int, rows: int, last: str) -> None:
+        """A batch was committed: how many of the plan's rows have an outcome, and what its own came to."""
+        self.logger.info("applied %s of %s rows: %s", f"{done:,}", f"{rows:,}", last)
 
     def failed(self, reason: str) -> None:
         """The run could not tell or could not write."""

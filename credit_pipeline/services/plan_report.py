@@ -51,12 +51,19 @@ class PlanReport:
             "digest": self.plan.digest,
             "mode": self.mode,
             "state": self.plan.state,
+            "four_eyes": self.plan.four_eyes,
             "as_of": self.plan.as_of.isoformat(),
             "failures": list(self.failures),
             "rows": [self._row(row) for row in self.plan.rows],
             "outcomes": self.outcomes,
-            "totals": {"rows": len(self.plan.rows), "credits": self.credits},
+            "totals": {"rows": len(self.plan.rows), "credits": self.credits, **self._shortfall(self.plan.rows)},
+            **self._undo(),
         }
+
+    def _undo(self) -> dict[str, Any]:
+        """What only an undo has: the plan it takes back, and what else is to be said."""
+        told: Mapping[str, Any] = self.plan.facts.get("undo", {})
+        return {"undoes": self.plan.undoes, "notes": told.get("notes", [])} if self.plan.undoes else {}
 
     def _row(self, row: PlanRow) -> dict[str, Any]:
         correction = row.correction
@@ -77,7 +84,13 @@ class PlanReport:
             "after": row.after or _after(correction),
             "outcome": self.outcome(row),
             "failures": list(failures),
+            **self._shortfall([row]),
         }
+
+    def _shortfall(self, rows: Sequence[PlanRow]) -> dict[str, int]:
+        """Credits that these rows of an undo can no longer take back: they were spent meanwhile."""
+        known: Mapping[str, int] = self.plan.facts.get("undo", {}).get("shortfall", {})
+        return {"shortfall": sum(known.get(str(row.seq), 0) for row in rows)} if self.plan.undoes else {}
 
 
 def _state(seen: Seen) -> Mapping[str, Any]:
@@ -86,3 +99,21 @@ def _state(seen: Seen) -> Mapping[str, Any]:
 
 def _after(correction: Correction) -> Mapping[str, Any]:
     return _state(correction.after)
+
+
+def nothing_to_undo(system: str, undoes: str, notes: Sequence[str], *, mode: str) -> dict[str, Any]:
+    """The contract's object where an undo has nothing left to take back: no plan, no row, and why."""
+    return {
+        "system": system,
+        "plan_id": None,
+        "digest": None,
+        "mode": mode,
+        "state": None,
+        "undoes": undoes,
+        "notes": list(notes),
+        "failures": [],
+        "rows": [],
+        "outcomes": {},
+        "totals": {"rows": 0, "credits": 0, "shortfall": 0},
+        "approvals": [],
+    }

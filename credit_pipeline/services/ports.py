@@ -32,6 +32,7 @@ from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.audit import AuditedCorrection, AuditedGrant, AuditRow, TakenKey
 from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
+from credit_pipeline.services.inbox_ports import Inbox
 
 SUBSCRIPTIONS = pa.schema(
     [
@@ -373,6 +374,10 @@ class SavedPlan:
     failures: tuple[str, ...]
     rows: tuple[PlanRow, ...]
     limits_approved: bool = False
+    four_eyes: bool = False
+    """Whether the installation asks another database user than the plan's maker to approve it."""
+    undoes: str | None = None
+    """The plan whose changes this one takes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,6 +499,11 @@ class PlanStore(Protocol):
         """How many released rows of the plan have no outcome yet."""
         ...
 
+    def upcoming(self, plan_id: str) -> Sequence[int]:
+        """The numbers of the rows that wait, in the order in which `apply_batch` takes them: by account, as the
+        database sorts text. A row that nobody released may be among them."""
+        ...
+
     def apply_batch(self, plan_id: str, size: int) -> Sequence[RowOutcome]:
         """One transaction over at most `size` waiting rows; empty at the end. The only writer of product tables."""
         ...
@@ -511,6 +521,10 @@ class PlanStore(Protocol):
         self, *, account: AccountId | None = None, plan_id: str | None = None, limit: int = 100
     ) -> Iterator[Mapping[str, Any]]:
         """Audit rows, newest first."""
+        ...
+
+    def audit_since(self, accounts: Sequence[AccountId], seq: int) -> Iterator[Mapping[str, Any]]:
+        """Audit rows of these accounts after number `seq`, oldest first."""
         ...
 
     def audit_head(self) -> tuple[int, str]:
@@ -531,6 +545,8 @@ class Gateways:
     memory: MemoryStore
     plans: PlanStore
     snapshots: Snapshots
+    inbox: Inbox | None = None
+    """The failed webhooks; None where nobody asks about them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from credit_pipeline.domain.corrections import Correction, correction_fields, correction_from
-from credit_pipeline.domain.guards import PlanFacts
+from credit_pipeline.domain.verdict import PlanFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,5 +112,6 @@ def facts_record(facts: PlanFacts) -> dict[str, Any]:
 
 
 def facts_from(record: Mapping[str, Any]) -> PlanFacts:
-    """The inverse of facts_record."""
-    return PlanFacts(**{**record, "finished_at": datetime.fromisoformat(record["finished_at"])})
+    """The inverse of facts_record; what else is stored with a plan is no fact for the guards."""
+    known = {name: record[name] for name in PlanFacts.__dataclass_fields__ if name in record}
+    return PlanFacts(**{**known, "finished_at": datetime.fromisoformat(record["finished_at"])})

@@ -30,6 +30,9 @@ class CounterStoreConfig:
     used: str
     updated_at: str | None = None
     plans: PlanTable | None = None
+    reader_url_env: str | None = None
+    corrector_url_env: str | None = None
+    approver_url_env: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,9 @@ class LedgerStoreConfig:
     deduct_probe: bool = False
     failures: FailureTable | None = None
     plans: PlanTable | None = None
+    reader_url_env: str | None = None
+    corrector_url_env: str | None = None
+    approver_url_env: str | None = None
 
     @property
     def table(self) -> str:
@@ -202,6 +208,33 @@ class WixConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookTable:
+    """The product's own table of the webhooks it could not handle, in the store's schema. Whose a row is says its
+    account or, where there is none, its body."""
+
+    table: str
+    failed: tuple[str, ...]
+    """The words of `status` that ask for a repair."""
+    repaired: str | None = None
+    """What is written there afterwards; None: nothing is."""
+    dead: str | None = None
+    """What is written where it was given up; None: nothing is."""
+    id: str = "id"
+    status: str = "status"
+    received: str = "received_at"
+    type: str | None = None
+    account: str | None = None
+    body: str | None = None
+    attempts: str | None = None
+    error: str | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether the product's table is told what became of its rows."""
+        return self.repaired is not None or self.dead is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleConfig:
     """When the reconcile job runs by itself."""
 
@@ -220,12 +253,21 @@ class CreditSystem:
     store: CounterStoreConfig | LedgerStoreConfig
     billing: WixConfig | StripeConfig
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    webhooks: WebhookTable | None = None
     description: str = ""
 
     @property
     def env_names(self) -> tuple[str, ...]:
-        """The environment variables without which this system cannot be read."""
-        return (self.store.url_env, *self.billing.variables)
+        """The environment variables that say where this system's sources are. The roles' own need not all be set."""
+        store = self.store
+        own = (store.reader_url_env, store.corrector_url_env, store.approver_url_env)
+        return (store.url_env, *(name for name in own if name is not None), *self.billing.variables)
+
+    @property
+    def four_eyes(self) -> bool:
+        """Whether a plan is approved by another database user than the one that made it."""
+        declared = self.policy.four_eyes
+        return self.store.approver_url_env is not None if declared is None else declared
 
     @property
     def ledger(self) -> bool:

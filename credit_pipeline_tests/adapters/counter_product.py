@@ -29,7 +29,7 @@ from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.services.audit import verify
-from credit_pipeline.services.ports import PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.ports import PlanRow, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, PlanTable, WixConfig
 from credit_pipeline_tests.conftest import Databases
 
@@ -209,9 +209,17 @@ def a_plan(*corrections: Correction, **overrides: Any) -> SavedPlan:
     return replace(proposed, **overrides)
 
 
-def started(plans: PostgresPlans, *corrections: Correction) -> str:
-    """The id of a saved plan that is being applied."""
+def approve(plans: PostgresPlans, plan_id: str, *corrections: Correction, lanes: Iterable[str] = ("auto",)) -> None:
+    """Ann approves these lanes, where there are rows of them."""
+    for lane in lanes:
+        if any(correction.lane.value == lane for correction in corrections):
+            plans.approve(plan_id, Selection(lane=lane), "ann", "reviewed")
+
+
+def started(plans: PostgresPlans, *corrections: Correction, lanes: Iterable[str] = ("auto",)) -> str:
+    """The id of a saved plan that is being applied. Its automatic rows are approved: it may be the first plan."""
     plan_id = plans.save(a_plan(*corrections)).plan_id
+    approve(plans, plan_id, *corrections, lanes=lanes)
     plans.set_state(plan_id, "applying")
     return plan_id
 

@@ -22,9 +22,9 @@ from credit_pipeline.domain.corrections import (
 )
 from credit_pipeline.domain.identity import Layer
 from credit_pipeline.domain.ids import AccountId, AuthId
-from credit_pipeline.services.ports import RowOutcome, Selection
+from credit_pipeline.services.ports import RowOutcome
 from credit_pipeline.services.system import CreditSystem
-from credit_pipeline_tests.adapters.counter_product import END, START, a_correction, a_plan, apply_all
+from credit_pipeline_tests.adapters.counter_product import END, START, a_correction, a_plan, apply_all, approve
 from credit_pipeline_tests.adapters.ledger_product import LedgerProduct, a_system, create
 from credit_pipeline_tests.conftest import Databases
 
@@ -98,10 +98,9 @@ def approved(*steps: Step, **words: Any) -> Correction:
 
 
 def started(plans: PostgresPlans, *corrections: Correction) -> str:
-    """The id of a saved plan that is being applied, its approve lane released."""
+    """The id of a saved plan that is being applied, both lanes released."""
     plan_id = plans.save(a_plan(*corrections, system="bestauth")).plan_id
-    if any(correction.lane is Lane.APPROVE for correction in corrections):
-        plans.approve(plan_id, Selection(lane="approve"), "ann", "reviewed")
+    approve(plans, plan_id, *corrections, lanes=("auto", "approve"))
     plans.set_state(plan_id, "applying")
     return plan_id
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from credit_pipeline.adapters.connect import open_gateways
+from credit_pipeline.adapters.connect import Role, billing_identity, database_of, open_gateways
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
 from credit_pipeline.services.ports import IdentityStore
 from credit_pipeline.services.system import CreditSystem
@@ -101,3 +101,47 @@ def test_a_ledger_is_read_through_its_gateway(tmp_path: Path, database: str) -> 
         assert isinstance(gateways.store, IdentityStore)
         assert gateways.store.read()["total"].to_pylist() == [800]
         assert gateways.store.identities()["auth_id"].to_pylist() == [user]
+
+
+ROLES = {"reader_url_env": "READER_URL", "corrector_url_env": "CORRECTOR_URL", "approver_url_env": "APPROVER_URL"}
+HERE = {name: f"postgresql://{name.lower()}@127.0.0.1:1/nothing" for name in ("PRODUCT_URL", *ROLES.values())}
+
+
+@pytest.mark.parametrize(
+    ("role", "set_ones", "expected"),
+    [
+        (Role.READER, HERE, "READER_URL"),
+        (Role.CORRECTOR, HERE, "CORRECTOR_URL"),
+        (Role.APPROVER, HERE, "APPROVER_URL"),
+        (Role.READER, ["PRODUCT_URL"], "PRODUCT_URL"),
+        (Role.CORRECTOR, ["PRODUCT_URL", "READER_URL"], "PRODUCT_URL"),
+        (Role.APPROVER, ["PRODUCT_URL", "READER_URL"], "PRODUCT_URL"),
+        (Role.READER, ["CORRECTOR_URL"], "CORRECTOR_URL"),
+        (Role.CORRECTOR, ["READER_URL"], "READER_URL"),
+        (Role.APPROVER, ["CORRECTOR_URL"], "CORRECTOR_URL"),
+    ],
+)
+def test_each_role_has_its_own_url_and_one_is_enough(role: Role, set_ones: list[str], expected: str) -> None:
+    system = a_system(**ROLES)
+    found, url = database_of(system, {name: HERE[name] for name in set_ones}, role)
+    assert (found.store.url_env, url) == (expected, HERE[expected])
+
+
+def test_the_approvers_login_alone_is_no_door_for_a_pipeline(tmp_path: Path) -> None:
+    environ = {**NOWHERE, "PRODUCT_URL": "", "APPROVER_URL": HERE["APPROVER_URL"]}
+    assert refusal(tmp_path, environ, a_system(**ROLES)) == (
+        "wix_app: set PRODUCT_URL to the credit store's Postgres URL"
+    )
+
+
+def test_the_identity_of_an_account_holds_no_secret() -> None:
+    environ = {"STRIPE_KEY": "rk_live_hidden", "APP_ID": "app", "APP_SECRET": "hidden"}
+    assert billing_identity(a_system(), environ) == {"provider": "wix", "app": "app", "host": "www.wixapis.com"}
+    stripe = billing_identity(ledger_product.a_system(), environ)
+    assert stripe is not None
+    assert "hidden" not in str(stripe)
+    assert (stripe["provider"], stripe["mode"], stripe["host"]) == ("stripe", "live", "api.stripe.com")
+    other = billing_identity(ledger_product.a_system(), environ | {"STRIPE_KEY": "rk_live_other"})
+    assert other is not None
+    assert other["key"] != stripe["key"]
+    assert billing_identity(ledger_product.a_system(), {}) is None

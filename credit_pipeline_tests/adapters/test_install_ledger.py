@@ -48,7 +48,7 @@ def test_the_printed_script_installs_the_same(product: LedgerProduct, databases:
 
 
 def test_the_script_s_head_names_every_right_that_is_needed() -> None:
-    head = print_sql(a_system()).partition("BEGIN;")[0]
+    head = print_sql(a_system(), billing={"provider": "stripe"}).partition("BEGIN;")[0]
     assert head == (
         "-- credit_pipeline for system bestauth, into a database where it is not installed yet.\n"
         "-- Run it as the role that the pipeline connects as (it will own the functions), which needs CREATE on the\n"

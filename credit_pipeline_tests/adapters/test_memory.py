@@ -11,6 +11,7 @@ import pytest
 
 from credit_pipeline.adapters.memory import PostgresMemory
 from credit_pipeline.domain.account import GrantRecord, Mark, Memory, Sighting, SightingKind
+from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.errors import NotInstalled, StoreError
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
@@ -390,8 +391,9 @@ def test_our_own_corrections_are_remembered_from_both_sides(story: Remembering) 
     story.collect(0, seen(A, 0, label="starter", total=1000, used=800, billed_plan="starter"))
     with product.plans() as plans:
         restored = an_upgrade(A, seen=("starter", 1000, 800))
-        restored = replace(restored, steps=(*restored.steps, an_adjustment(50, "restore:e")))
-        [outcome] = apply_all(plans, started(plans, restored))
+        steps = (*restored.steps, an_adjustment(50, "restore:e"))
+        restored = replace(restored, steps=steps, lane=Lane.APPROVE)
+        [outcome] = apply_all(plans, started(plans, restored, lanes=("approve",)))
         assert outcome.outcome == "changed", outcome.failure
     now = datetime.now(UTC) + HOUR
     product.run("UPDATE credit_pipeline.snapshot SET as_of = now() - interval '3 hours'")

@@ -43,6 +43,8 @@ ACME = dedent("""\
         cron: "0 */6 * * *"
     """)
 
+URL = "    url_env: ACME_DATABASE_URL"
+
 
 def a_system(folder: Path, text: str = ACME, name: str = "acme") -> Path:
     path = folder / name / "defs.yaml"
@@ -124,6 +126,23 @@ def test_a_word_may_be_mapped_to_a_plan_by_name(tmp_path: Path) -> None:
     assert found.plan.name == "pro"
 
 
+def test_each_role_of_the_database_may_have_a_variable_of_its_own(tmp_path: Path) -> None:
+    keys = "".join(f"\n    {role}_url_env: ACME_{role.upper()}" for role in ("reader", "corrector", "approver"))
+    plain, roles = (load_file(a_system(tmp_path, ACME.replace(URL, URL + more))) for more in ("", keys))
+    assert (plain.four_eyes, plain.store.reader_url_env) == (False, None)
+    assert roles.four_eyes  # the approver has a login of its own
+    store = roles.store
+    assert (store.reader_url_env, store.corrector_url_env, store.approver_url_env) == (
+        "ACME_READER", "ACME_CORRECTOR", "ACME_APPROVER",
+    )  # fmt: skip
+    assert set(roles.env_names) - set(plain.env_names) == {"ACME_READER", "ACME_CORRECTOR", "ACME_APPROVER"}
+
+
+def test_two_roles_do_not_share_a_variable(tmp_path: Path) -> None:
+    same = f"\n    reader_url_env: {URL.split()[-1]}"
+    assert "is named by another key of `store` too" in refusal(a_system(tmp_path, ACME.replace(URL, URL + same)))
+
+
 def test_one_broken_file_does_not_hide_another_system(tmp_path: Path) -> None:
     a_system(tmp_path)
     broken = a_system(tmp_path, "attributes: [", name="broken")
@@ -171,13 +190,27 @@ MISTAKES = [
         "layout: counter\n    deduct_probe: no",
         16,
         "`deduct_probe` is not a key of `store`",
-        "it has `col",
+        "it has `approver",
     ),
     ("settle_time: 60 min", "catch_up: 2", 19, "`policy.catch_up` has no effect", "remove it"),
     ("url_env: ACME", "url_env: acme", 16, "store.url_env", "environment variable"),
     ("renewal: reset_used", "renewal: resetused", 18, "policy.renewal", "`reset_used`"),
     ("60 min", "60", 19, "policy.settle_time", "`60 min`, `24 h` or `2 d`"),
     ("60 min", "999999 d", 19, "policy.settle_time", "at most `366 d`"),
+    ("rows_share: 0.05", "max_snapshot_age: 2 d", 21, "policy.limits.max_snapshot_age", "from `1 min` to `1 d`"),
+    ("rows_share: 0.05", "max_snapshot_age: 59 s", 21, "policy.limits.max_snapshot_age", "from `1 min` to `1 d`"),
+    ("rows_share: 0.05", "max_clock_skew: 0 s", 21, "policy.limits.max_clock_skew", "from `1 s` to `10 min`"),
+    ("rows_share: 0.05", "max_clock_skew: 11 min", 21, "policy.limits.max_clock_skew", "from `1 s` to `10 min`"),
+    ("rows_share: 0.05", "max_clock_skew: 30", 21, "policy.limits.max_clock_skew", "`30 s` for a clock"),
+    ("rows_share: 0.05", "flap_changes: 0", 21, "policy.limits.flap_changes", "at least 1"),
+    ("rows_share: 0.05", "flap_window: 59 min", 21, "policy.limits.flap_window", "from `1 h` to `31 d`"),
+    ("rows_share: 0.05", "flap_share: 1.01", 21, "policy.limits.flap_share", "at most 1"),
+    ("rows_share: 0.05", "flap_floor: -1", 21, "policy.limits.flap_floor", "at least 0"),
+    ("rows_share: 0.05", "canary: 0", 21, "policy.limits.canary", "at least 1"),
+    ("rows_share: 0.05", "batch: 201", 21, "policy.limits.batch", "at most 200"),
+    ("rows_share: 0.05", "batch: 4", 21, "`canary` is 5 rows and `batch` 4", "a canary of at most 4 rows"),
+    ("rows_share: 0.05", "breaker: 0", 21, "policy.limits.breaker", "at least 1"),
+    ("rows_share: 0.05", "breaker: 3.5", 21, "policy.limits.breaker", "whole number"),
     ("rows_share: 0.05", "rows_share: 5.0", 21, "policy.limits.rows_share", "at most 1"),
     ("rows_share: 0.05", "row_share: 0.05", 21, "`row_share`", "did you mean `rows_share`?"),
     ('"0 */6 * * *"', "hourly", 23, "schedule.cron", "five fields"),

@@ -252,7 +252,16 @@ class Story:
             given = [] if last in self._unclear() else last.given
             if seen and not any(last.opens() <= entry.at <= last.closes() for entry in given):
                 return False
+            if seen and any(self._on_another_day(entry, last) for entry in self._nobodys(now)):
+                return False
         return self.granted_in(due.period, now) + due.allowance <= self.allowed_in(due.period, now)
+
+    def _on_another_day(self, entry: Entry, due: Due) -> bool:
+        """Whether the product granted the allowance at a time that no payment explains, beside what is due."""
+        copied = self.named and entry in self.copies
+        inside = due.period.start - DAY <= entry.at < due.period.end
+        same = entry.kind is EntryKind.GRANT and entry.amount == due.allowance
+        return same and inside and not copied and not due.opens() <= entry.at <= due.closes()
 
     def granted_in(self, period: Period, now: datetime) -> int:
         """All credits granted for plans of this period, and strays in it."""

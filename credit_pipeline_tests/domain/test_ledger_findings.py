@@ -1,5 +1,6 @@
 """What a ledger says about grants and balance: tables of single deviations from one customer in good order."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -287,6 +288,9 @@ class TestALostGrant:
         account = a_user(entries=(), spent=0, older=1000, **facts)
         found = the_one(account, Code.GRANT_LOST)
         assert (found.lane, found.is_event, found.delta) == (Lane.APPROVE, True, 5000)
+
+    def test_a_grant_that_an_undo_took_back_is_no_loss(self) -> None:
+        assert codes(a_user(entries=(), spent=0, older=1000, grants=[replace(a_grant(), reversed=True)])) == IN_ORDER
 
     def test_once_restored_it_is_in_order(self) -> None:
         account = a_user(entries=(), spent=0, older=1000, grants=[a_grant()])

@@ -3,7 +3,7 @@
 What a person or the schedule does is here (`check`, `fix`, `approve`, `apply`); what the product does is in `app.py`.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -19,12 +19,14 @@ from credit_pipeline.sandbox.book_billing import BookBilling
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline.sandbox.wix_app import WixApp
 from credit_pipeline.services import correct
+from credit_pipeline.services.applying import batch_sizes
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions
 from credit_pipeline.services.ports import Gateways, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Mismatch, Report
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import App
+from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing
 
 SYSTEM = sandbox_system()
 START = datetime(2026, 3, 10, 6, tzinfo=UTC)
@@ -39,20 +41,30 @@ def account_id(name: str) -> str:
 def an_installed_product(databases: Databases) -> str:
     """The URL of an empty product with our schema installed, in a database of its own."""
 
-    def fill(url: str) -> None:
-        with WixApp(url) as app:
-            app.create(SYSTEM.catalogue)
-        install(url, SYSTEM)
+    return databases.new(databases.template("incidents", install_product))
 
-    return databases.new(databases.template("incidents", fill))
+
+def install_product(url: str) -> None:
+    """Makes the product's empty tables in an empty database, and installs our schema."""
+    with WixApp(url) as app:
+        app.create(SYSTEM.catalogue)
+    install(url, SYSTEM)
 
 
 class World:
     """`now` is the pipeline's clock and moves a minute with every run. With a server billing is asked over HTTP."""
 
-    def __init__(self, url: str, home: Path, *, server: BillingServer | None = None, now: datetime = START) -> None:
+    def __init__(
+        self,
+        url: str,
+        home: Path,
+        *,
+        server: BillingServer | None = None,
+        book: BillingBook | None = None,
+        now: datetime = START,
+    ) -> None:
         self.url, self.home, self.now = url, home, now
-        self.book = server.book if server else BillingBook()
+        self.book = server.book if server else book or BillingBook()
         self.environment = {
             "CREDIT_PIPELINE_HOME": str(home),
             "WIX_DATABASE_URL": url,
@@ -64,8 +76,10 @@ class World:
         self._over_http = server is not None
         self._open = ExitStack()
         self._runs = 0
+        self._written: dict[int, datetime] = {}
         self.report: Report | None = None
         self.gateways = self._gateways()
+        pin_billing(url, self.gateways.billing.identity())
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +96,9 @@ class World:
 
     def _gateways(self) -> Gateways:
         opened = self._open.enter_context(open_gateways(SYSTEM, self.home, self.environment))
-        return opened if self._over_http else replace(opened, billing=BookBilling(self.book))
+        plans = self._open.enter_context(closing(MovedPlans(self.url, SYSTEM, lambda: self.now, self._written)))
+        billing = opened.billing if self._over_http else BookBilling(self.book)
+        return replace(opened, billing=billing, plans=plans)
 
     def site(self, name: str, label: str | None, total: int, used: int = 0, **billed: Any) -> str:
         """A new site in the product and at billing; the words after `used` are those of `bill`."""
@@ -158,8 +174,8 @@ class World:
     def carry_out(self, plan: SavedPlan) -> list[RowOutcome]:
         """The second half: the canary, then batches, until no row is left."""
         outcomes: list[RowOutcome] = []
-        for size in chain([correct.CANARY], correct.batch_sizes()):
-            batch = correct.apply_batch(SYSTEM, self.gateways, plan, size)
+        for size in chain([5], batch_sizes(5, 200)):
+            batch = correct.apply_batch(SYSTEM, self.gateways, plan.plan_id, size)
             if not batch:
                 break
             outcomes += batch

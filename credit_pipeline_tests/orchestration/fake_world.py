@@ -3,6 +3,7 @@
 It is small on purpose: the real adapters have their own tests, here only the steps between them are looked at.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import pyarrow as pa
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.corrections import Lane
-from credit_pipeline.domain.errors import PlanError
+from credit_pipeline.domain.errors import PlanError, StoreError
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.orchestration.resources import CreditGateways, working_folder
 from credit_pipeline.services.ports import (
@@ -34,6 +35,7 @@ from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.services.audit_rows import Audit, add_change
 
 PRO = "94d0be17-2c5a-4f6b-8e39-c07a61d5f2b8"
+IDENTITY = {"app_id": "app-1", "host": "www.wixapis.com"}
 
 
 @dataclass
@@ -47,6 +49,20 @@ class World:
     fail_rows: frozenset[str] = frozenset()
     ignore_rows: frozenset[str] = frozenset()
     """Accounts on which a write says `changed` and changes nothing."""
+    corrected: dict[str, int] = field(default_factory=dict)
+    """Account -> automatic corrections of the last day, besides those of `audit`."""
+    breaks: dict[str, int] = field(default_factory=dict)
+    """Invariant -> rows in which it is untrue."""
+    away: bool = False
+    """Whether the database ends the connection when a batch is written."""
+    clock_ahead: timedelta = timedelta()
+    """How far the database's clock is ahead of ours."""
+    identity: dict[str, str] = field(default_factory=lambda: dict(IDENTITY))
+    pins: dict[str, Any] = field(default_factory=lambda: {"environment": "sandbox", "billing": dict(IDENTITY)})
+    loads: int = 0
+    """How often a whole plan was read."""
+    ends: list[str | None] = field(default_factory=list)
+    """How each apply ended, as it was noted."""
     last: CollectionRecord | None = None
     plans: dict[str, SavedPlan] = field(default_factory=dict)
     audit: list[dict[str, Any]] = field(default_factory=list)
@@ -106,6 +122,9 @@ class _Billing:
                 progress(done, len(ids))
         table = pa.Table.from_pylist(rows, schema=SUBSCRIPTIONS)
         return Pull(table=table, level="L3", enumerated=True, asked=len(ids), unanswered=0)
+
+    def identity(self) -> Mapping[str, str]:
+        return self.world.identity
 
     def _row(self, one: str) -> dict[str, Any]:
         plan = self.world.billed[one]
@@ -175,6 +194,10 @@ class _Plans:
         return kept
 
     def load(self, plan_id: str) -> SavedPlan:
+        self.world.loads += 1
+        return self._plan(plan_id)
+
+    def _plan(self, plan_id: str) -> SavedPlan:
         if plan_id not in self.world.plans:
             raise PlanError(f"{plan_id}: there is no such plan: see credit-pipeline plans wix_app")
         return self.world.plans[plan_id]
@@ -183,11 +206,11 @@ class _Plans:
         return list(self.world.plans.values())[-limit:]
 
     def set_state(self, plan_id: str, state: str, failures: Sequence[str] = ()) -> None:
-        self._keep(replace(self.load(plan_id), state=state, failures=tuple(failures)))
+        self._keep(replace(self._plan(plan_id), state=state, failures=tuple(failures)))
 
     def approve(self, plan_id: str, selection: Selection, who: str, reason: str) -> int:
-        self._keep(replace(self.load(plan_id), state="approved", limits_approved=True))
-        return len(self.load(plan_id).rows)
+        self._keep(replace(self._plan(plan_id), state="approved", limits_approved=True))
+        return len(self._plan(plan_id).rows)
 
     def ever_applied(self) -> bool:
         return self.world.applied_before
@@ -195,16 +218,41 @@ class _Plans:
     def pinned(self) -> Mapping[str, int]:
         return {"free": 100, "starter": 1000, "pro": 5000, "pro_plus": 15000}
 
+    def pins(self) -> Mapping[str, Any]:
+        return self.world.pins
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC) + self.world.clock_ahead
+
+    def automatic_changes(self, accounts: Sequence[AccountId], within: timedelta) -> Mapping[AccountId, int]:
+        ours = Counter(row["account_id"] for row in self.world.audit)
+        return {account: ours[account] + self.world.corrected.get(account, 0) for account in accounts}
+
+    def waiting(self, plan_id: str) -> int:
+        return len([r for r in self._plan(plan_id).rows if r.outcome is None and r.correction.lane is Lane.AUTO])
+
+    def upcoming(self, plan_id: str) -> Sequence[int]:
+        return [row.seq for row in self._plan(plan_id).rows if row.outcome is None]
+
+    def invariants(self, plan_id: str) -> Mapping[str, int]:
+        return {"no_credits_were_lost": 0} | self.world.breaks
+
+    def note_apply(self, plan_id: str, failure: str | None) -> bool:
+        self.world.ends.append(failure)
+        return len(self.world.ends) >= 3 and None not in self.world.ends[-3:]
+
     def hold(self, plan_id: str, held: Mapping[int, tuple[str, str]]) -> None:
-        plan = self.load(plan_id)
+        plan = self._plan(plan_id)
         rows = [
             replace(r, outcome=held[r.seq][0], failures=(held[r.seq][1],)) if r.seq in held else r for r in plan.rows
         ]
         self._keep(replace(plan, rows=tuple(rows)))
 
     def apply_batch(self, plan_id: str, size: int) -> Sequence[RowOutcome]:
-        plan = self.load(plan_id)
+        plan = self._plan(plan_id)
         assert plan.state == "applying", plan.state
+        if self.world.away:
+            raise StoreError("wix_app: the database ended the connection: run it again")
         waiting = [r for r in plan.rows if r.outcome is None and r.correction.lane is Lane.AUTO][:size]
         done = {row.seq: self._write(row.seq, row.correction.account_id, plan) for row in waiting}
         rows = [replace(r, outcome=done[r.seq].outcome) if r.seq in done else r for r in plan.rows]
@@ -217,6 +265,10 @@ class _Plans:
         self, *, account: AccountId | None = None, plan_id: str | None = None, limit: int = 100
     ) -> Iterator[Mapping[str, Any]]:
         yield from [row for row in reversed(self.world.audit) if row["plan_id"] == plan_id][:limit]
+
+    def audit_since(self, accounts: Sequence[AccountId], seq: int) -> Iterator[Mapping[str, Any]]:
+        rows = (row for row in self.world.audit if row["account_id"] in accounts)
+        yield from (row for row in rows if row["seq"] > seq)
 
     def audit_head(self) -> tuple[int, str]:
         return self.world.chain.head()
@@ -246,7 +298,16 @@ class _Plans:
             keys=[correction.key] if correction.key else [],
             available=(before["available"], now["available"]),
         )
-        return RowOutcome(seq=seq, account_id=account, outcome="changed", failure=None, before=before, after=now)
+        return RowOutcome(
+            seq=seq,
+            account_id=account,
+            outcome="changed",
+            failure=None,
+            before=before,
+            after=now,
+            delta=correction.delta,
+            granted=correction.grant.delta if correction.grant else 0,
+        )
 
     def _state(self, account: str) -> dict[str, Any]:
         label, total, used = self.world.accounts[account]

@@ -8,6 +8,7 @@ import pytest
 from credit_pipeline.adapters.system_yaml import load_system
 from credit_pipeline.definitions import defs
 from credit_pipeline.orchestration.assemble import reconciliation_defs
+from credit_pipeline.orchestration.run_limits import RunLimits
 
 PARENTS = {
     "balances": [],
@@ -78,13 +79,51 @@ def test_the_checks_are_true_sentences(repository: dg.RepositoryDefinition) -> N
 
 def test_the_jobs_are_verbs_with_a_time_limit(repository: dg.RepositoryDefinition) -> None:
     jobs = {name: name.rpartition("_")[0] for name in repository.job_names if not name.startswith("__")}
-    assert sorted(jobs) == ["bestauth_apply", "bestauth_reconcile", "wix_app_apply", "wix_app_reconcile"]
+    verbs = ("apply", "reconcile", "repair_webhooks", "sync_accounts", "undo")
+    assert sorted(jobs) == [f"{system}_{verb}" for system in sorted(LINEAGE) for verb in verbs]
     for name, system in jobs.items():
+        if name.endswith(("_webhooks", "_accounts")):
+            continue
         job = repository.get_job(name)
         assert job.tags["dagster/max_runtime"] == str(int(timedelta(hours=3).total_seconds()))
         assert job.tags["credit_pipeline/reconcile"] == system
         assert job.executor_def is dg.in_process_executor
         assert job.description
+
+
+@SYSTEMS
+@pytest.mark.parametrize("verb", ["sync_accounts", "repair_webhooks"])
+def test_single_accounts_wait_for_no_reconciliation_and_are_about_no_asset(
+    repository: dg.RepositoryDefinition, system: str, verb: str
+) -> None:
+    job = repository.get_job(f"{system}_{verb}")
+    assert job.tags["dagster/max_runtime"] == str(int(timedelta(minutes=30).total_seconds()))
+    assert "credit_pipeline/reconcile" not in job.tags
+    assert job.executor_def is dg.in_process_executor
+    assert job.description
+    assert not job.asset_layer.executable_asset_keys
+    (told,) = dg.validate_run_config(job, {})["ops"].values()
+    assert told["config"]["dry_run"] is True, "nothing is written unless it is told to"
+    with pytest.raises(dg.DagsterInvalidConfigError, match="person"):
+        dg.validate_run_config(job, {"dry_run": False, "person": True})
+
+
+def test_the_sensors_run_by_themselves_and_ask_for_the_jobs_of_their_system(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    found = {sensor.name: sensor for sensor in repository.sensor_defs}
+    assert {name: sensor.job_name for name, sensor in found.items()} == {
+        f"{system}_{name}": f"{system}_{job}"
+        for system in LINEAGE
+        for name, job in (
+            ("failed_webhook_sensor", "repair_webhooks"),
+            ("sync_request_sensor", "sync_accounts"),
+        )
+    }
+    for sensor in found.values():
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+        assert sensor.minimum_interval_seconds == 20
+        assert "automation.apply" in (sensor.description or "")
 
 
 @SYSTEMS
@@ -98,6 +137,18 @@ def test_reconcile_runs_everything_and_apply_only_the_applying(
     assert checks <= set(reconcile.graph.node_dict)
     applying = {f"{system}__{noun}_{check}" for noun in selected[1] for check in CHECKS[system].get(noun, [])}
     assert checks & set(apply.graph.node_dict) == applying
+
+
+@SYSTEMS
+def test_undo_plans_and_applies_and_asks_for_no_report(repository: dg.RepositoryDefinition, system: str) -> None:
+    job = repository.get_job(f"{system}_undo")
+    selected = {key.path[-1] for key in job.asset_layer.executable_asset_keys}
+    assert selected == {"correction_plan", "applied_corrections", "audit_trail"}
+    assert f"{system}__applied_corrections_plan_within_limits" in job.graph.node_dict
+    told = dg.validate_run_config(job, {"plan_id": "p", "accounts": ["a"]})["ops"]
+    assert told[f"{system}__correction_plan"]["config"] == {"undo": "p", "accounts": ["a"]}
+    applying = told[f"{system}__applied_corrections.guard"]["config"]
+    assert (applying["dry_run"], applying["plan_id"]) == (True, None)
 
 
 def test_applying_is_five_guarded_steps(repository: dg.RepositoryDefinition) -> None:
@@ -135,10 +186,11 @@ def test_a_run_writes_nothing_unless_it_is_told_to(repository: dg.RepositoryDefi
     reconcile, apply = repository.get_job("wix_app_reconcile"), repository.get_job("wix_app_apply")
     guard = "wix_app__applied_corrections.guard"
     told = dg.validate_run_config(reconcile, {})["ops"]
-    assert told[guard]["config"] == {"dry_run": True, "plan_id": None}
+    no_tighter = dict.fromkeys(RunLimits.model_fields)
+    assert told[guard]["config"] == {"dry_run": True, "plan_id": None, "limits": no_tighter}
     assert told["wix_app__mismatch_report"]["config"] == {"settle": False, "accounts": []}
     told = dg.validate_run_config(apply, {"plan_id": "p", "dry_run": False})["ops"]
-    assert told[guard]["config"] == {"dry_run": False, "plan_id": "p"}
+    assert told[guard]["config"] == {"dry_run": False, "plan_id": "p", "limits": no_tighter}
 
 
 def test_run_config_cannot_say_that_a_person_is_there(repository: dg.RepositoryDefinition) -> None:

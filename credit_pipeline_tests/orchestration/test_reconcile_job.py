@@ -16,6 +16,8 @@ import pytest
 from credit_pipeline.adapters.system_yaml import load_system
 from credit_pipeline.orchestration.assemble import reconciliation_defs
 from credit_pipeline.orchestration.io_manager import CreditRecords
+from credit_pipeline.orchestration.metadata import plan_metadata
+from credit_pipeline.orchestration.plan_assets import no_plan
 from credit_pipeline.orchestration.terminal import Terminal
 from credit_pipeline.services.ports import CollectionRecord, Snapshot
 from credit_pipeline.services.report import Report
@@ -169,7 +171,11 @@ def test_a_failed_canary_stops_the_rest(bench: Callable[[World], Bench]) -> None
     assert plan["outcomes"] == {"blocked_by_guard": 4, "changed": 4, "failed": 1}
     assert plan["state"] == "partly_applied"
     assert world.batches == [5]
-    assert "1/5 rows of the canary failed, so nothing else was applied" in plan["failures"][0]
+    assert plan["failures"] == [
+        "1/5 (20.0%) rows of the canary failed, limit 0, so nothing else was applied: "
+        "see their failures, then credit-pipeline fix wix_app"
+    ]
+    assert world.ends == plan["failures"], "it counts as a failed apply"
     assert not check_of(result, "plan_within_limits").passed
 
 
@@ -180,6 +186,166 @@ def test_batches_double_after_the_canary(bench: Callable[[World], Bench]) -> Non
     world.billed = dict.fromkeys(world.accounts, a_world().billed["short"])
     assert plan_of(bench(world).run(dry_run=False, attended=True))["outcomes"] == {"changed": 40}
     assert world.batches == [5, 10, 20, 5]
+
+
+def many_short(number: int, *, of: int = 1_000) -> World:
+    """So many accounts that are short of a plan's credits, in a product that is large enough for them."""
+    short = {f"short-{n:03}": ["pro", 100, 0] for n in range(number)}
+    well = {f"well-{n}": ["pro", 5000, 0] for n in range(of - number)}
+    world = a_world(accounts=short | well)
+    world.billed = dict.fromkeys(world.accounts, a_world().billed["short"])
+    return world
+
+
+def test_a_run_may_tighten_canary_and_batches(bench: Callable[[World], Bench]) -> None:
+    world = many_short(40)
+    result = bench(world).run(dry_run=False, attended=True, limits={"canary": 2, "batch": 10, "rows": 40})
+    assert plan_of(result)["outcomes"] == {"changed": 40}
+    assert world.batches == [2, 4, 8, 10, 10, 6]
+
+
+@pytest.mark.parametrize("job", ["wix_app_reconcile", "wix_app_apply"])
+def test_a_run_that_asks_for_looser_limits_changes_nothing(bench: Callable[[World], Bench], job: str) -> None:
+    world = a_world()
+    here = bench(world)
+    plan_id = plan_of(here.run())["plan_id"]
+    named = {"plan_id": plan_id} if job == "wix_app_apply" else {}
+    result = here.run(job, dry_run=False, attended=True, limits={"rows": 200, "max_snapshot_age": 60.0}, **named)
+    assert result.success
+    plan = plan_of(result)
+    assert plan["failures"] == [
+        "limits.rows of this run is 200, limit 5: a run may only tighten it, so give at most 5 or leave it out",
+        "limits.max_snapshot_age of this run is 60, limit 30: "
+        "a run may only tighten it, so give at most 30 or leave it out",
+    ]
+    assert (plan["outcomes"], world.batches) == ({"blocked_by_guard": 2}, [])
+    assert {name: world.accounts[name] for name in UNTOUCHED} == UNTOUCHED
+    assert not check_of(result, "plan_within_limits").passed
+
+
+def test_the_apply_tells_how_far_it_is_and_reads_the_plan_no_more_often_for_more_batches(
+    bench: Callable[[World], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    loads = []
+    for number in (5, 40):
+        world = many_short(number)
+        caplog.clear()
+        caplog.set_level(logging.INFO, logger="credit_pipeline.wix_app")
+        assert bench(world).run(dry_run=False, attended=True).success
+        loads.append(world.loads)
+    told = [record.getMessage() for record in caplog.records if record.name == "credit_pipeline.wix_app"]
+    assert [line for line in told if line.startswith("applied ")] == [
+        "applied 5 of 40 rows: 5 changed",
+        "applied 15 of 40 rows: 10 changed",
+        "applied 35 of 40 rows: 20 changed",
+        "applied 40 of 40 rows: 5 changed",
+    ]
+    assert loads[0] == loads[1]
+
+
+def test_an_account_that_something_undoes_is_held_and_the_others_are_corrected(
+    bench: Callable[[World], Bench],
+) -> None:
+    world = a_world(corrected={"short": 2})
+    here = bench(world)
+    held = {row["account_id"]: row["outcome"] for row in plan_of(here.run())["rows"]}
+    assert held == {"short": "blocked_by_guard", "relabelled": "would_change"}
+    plan = plan_of(here.run(dry_run=False, attended=True))
+    assert (plan["outcomes"], plan["state"]) == ({"blocked_by_guard": 1, "changed": 1}, "partly_applied")
+    (row,) = [row for row in plan["rows"] if row["account_id"] == "short"]
+    assert row["failures"] == [
+        "had 2 automatic corrections in 24 h, and is held from 2 on: "
+        "find what undoes them with credit-pipeline account wix_app ID"
+    ]
+    assert world.accounts["short"] == UNTOUCHED["short"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"corrected": {"short": 2, "relabelled": 3}}, "2/2 (100.0%) rows are of accounts corrected automatically"),
+        ({"clock_ahead": timedelta(minutes=2)}, "s behind the database's, limit 30 s"),
+        ({"pins": {}}, "billing's account is not pinned in this database: run credit-pipeline init wix_app"),
+        ({"identity": {"app_id": "app-2", "host": "www.wixapis.com"}}, "app_id is app-2, pinned app-1"),
+    ],
+)
+def test_a_refused_live_run_is_quarantined_and_changes_nothing(
+    bench: Callable[[World], Bench], changes: dict[str, Any], sentence: str
+) -> None:
+    world = a_world(**changes)
+    result = bench(world).run(dry_run=False, attended=True)
+    assert result.success
+    plan = plan_of(result)
+    assert (plan["state"], plan["outcomes"], world.batches) == ("quarantined", {"blocked_by_guard": 2}, [])
+    (failure,) = plan["failures"]
+    assert sentence in failure
+    assert {name: world.accounts[name] for name in UNTOUCHED} == UNTOUCHED
+    assert check_of(result, "plan_within_limits").severity is dg.AssetCheckSeverity.ERROR
+
+
+def test_a_broken_invariant_stops_the_apply_after_its_batch(bench: Callable[[World], Bench]) -> None:
+    world = many_short(40)
+    world.breaks = {"no_credits_were_lost": 2}
+    result = bench(world).run(dry_run=False, attended=True)
+    plan = plan_of(result)
+    assert (plan["state"], world.batches) == ("partly_applied", [5])
+    assert plan["failures"] == [
+        "after a batch of plan-1 this does not hold: no_credits_were_lost in 2 rows, limit 0, so nothing else was "
+        "applied: run credit-pipeline audit wix_app verify and look at them before the next apply"
+    ]
+    assert world.ends == plan["failures"]
+    assert plan["outcomes"] == {"blocked_by_guard": 35, "changed": 5}
+
+
+def test_three_failed_applies_in_a_row_stop_the_system_and_a_good_one_ends_the_count(
+    bench: Callable[[World], Bench],
+) -> None:
+    world = a_world(fail_rows=frozenset({"short"}))
+    here = bench(world)
+    told = [plan_of(here.run(dry_run=False, attended=True))["failures"][1:] for _ in range(3)]
+    assert told == [
+        [],
+        [],
+        [
+            "3 applies in a row failed, so wix_app is stopped: mend the cause, then "
+            "credit-pipeline resume wix_app --as YOU --reason WHY"
+        ],
+    ]
+    world.fail_rows = frozenset()
+    assert plan_of(here.run(dry_run=False, attended=True))["failures"] == []
+    assert world.ends[-1] is None
+
+
+def test_an_error_of_the_database_counts_as_a_failed_apply(bench: Callable[[World], Bench]) -> None:
+    world = a_world(away=True)
+    result = bench(world).run(dry_run=False, attended=True)
+    assert failure_of(result) == "wix_app: the database ended the connection: run it again"
+    assert world.ends == ["wix_app: the database ended the connection: run it again"]
+
+
+def test_a_live_run_confirms_again_what_was_confirmed_too_long_ago(
+    bench: Callable[[World], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = many_short(40)
+    monkeypatch.setattr("credit_pipeline.services.applying.CONFIRMED_AT_ONCE", 15)
+    assert plan_of(bench(world).run(dry_run=False, attended=True))["outcomes"] == {"changed": 40}
+    assert world.batches == [5, 10, 15, 10], "no batch is larger than what billing confirmed for it"
+
+
+def test_who_approved_is_shown_in_the_metadata_without_an_address() -> None:
+    decided = {
+        "decision": "approve",
+        "who": "person_1a2b3c4d",
+        "login": "approver",
+        "lane": "auto",
+        "rows": 2,
+        "four_eyes": True,
+        "plan_id": "plan-1",
+        "decided_at": "2026-03-10T06:00:00+00:00",
+    }
+    shown = plan_metadata(no_plan(SYSTEM, "live", "why") | {"approvals": [decided]})
+    (record,) = shown["approvals"].records
+    assert record.data == decided
 
 
 def test_billing_is_asked_again_before_the_write(bench: Callable[[World], Bench]) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.sandbox import billing_process, lifecycle
 from credit_pipeline.sandbox.demo import run_demo
 from credit_pipeline.sandbox.life import State
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline.sandbox.worlds import PRODUCTS
+from credit_pipeline.services.plan_report import PlanReport
 
 ACCOUNTS = 150
 
@@ -105,6 +107,26 @@ def test_the_corrected_rows_stand_as_the_truth_says(broken: list[dict[str, Any]]
         right = account["auto"]["after"] if account["auto"] else account["now"]
         stands = rows.get(account["account_id"], State(None, None, None))
         assert stands == (right["plan"], right["total"], right["used"]), account
+
+
+def test_what_the_dry_run_said_is_what_was_done(came: dict[str, Any], name: str, home: Path) -> None:
+    said = ("account_id", "codes", "steps", "set_plan", "reset_used", "delta", "grant_key", "before", "after")
+    with (
+        lifecycle.running(home) as environment,
+        open_gateways(lifecycle.sandbox_system(name), home, os.environ | dict(environment)) as gateways,
+    ):
+        (dry,) = [plan.plan_id for plan in gateways.plans.plans() if plan.run_id == came["runs"][0]]
+        rows, done = (
+            PlanReport(plan=gateways.plans.load(plan), mode="dry_run", failures=()).as_json()["rows"]
+            for plan in (dry, came["plan_id"])
+        )
+    assert {row["outcome"] for row in rows} == {"would_change", "needs_approval"}
+    would, changed = (
+        {row["account_id"]: {word: row[word] for word in said} for row in plan if row["lane"] == "auto"}
+        for plan in (rows, done)
+    )
+    assert len(changed) == came["changed"]
+    assert changed == would
 
 
 def test_links_and_metadata_are_written_where_the_truth_says(played: dict[str, Any], home: Path) -> None:

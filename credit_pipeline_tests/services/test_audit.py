@@ -240,6 +240,19 @@ def test_a_grant_without_a_row_in_the_plan_still_needs_its_audit_row_and_the_rev
     assert kinds(verified(audit)) == [("grant_differs", 2)]
 
 
+def test_a_grant_is_taken_back_by_an_undo_in_the_chain_and_by_nothing_else() -> None:
+    """A grant that is marked so is missed by nobody, so the mark is believed only where the chain says the same."""
+    audit = an_audit()
+    add_change(audit, account="a2", available=(6000, 1000), key="undo:2", keys=["undo:2"], approver="eva")
+    replaced(audit.grants_, 2, reversed=True)
+    assert kinds(verified(audit)) == []
+    replaced(audit.grants_, 3, reversed=True)
+    assert kinds(verified(audit)) == [("grant_differs", 3)]
+    replaced(audit.grants_, 3, reversed=False)
+    add_change(audit, account="a2", available=(1000, 6000), key="undo:4", keys=["undo:4"], approver="eva")
+    assert kinds(verified(audit)) == [("grant_differs", 2)], "the undo was undone, so the grant stands"
+
+
 def test_a_noted_head_that_nobody_can_read_is_not_passed_over() -> None:
     found = verify("wix_app", an_audit(), unreadable=["line 3 of the file"])
     assert [fault.sentence for fault in found.faults] == [

@@ -3,12 +3,10 @@
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from credit_pipeline.domain.classify import classify
-from credit_pipeline.domain.corrections import Correction, GrantCredits, GrantKey, Lane, Seen
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.decision_log import DecisionLog, pseudonym
 from credit_pipeline.services.ports import RowOutcome
@@ -30,21 +28,6 @@ def log() -> DecisionLog:
     return DecisionLog("wix_app")
 
 
-def a_correction(**overrides: Any) -> Correction:
-    key = GrantKey(account_id=AccountId(ID), plan="starter", period_start=START)
-    facts: dict[str, Any] = {
-        "account_id": AccountId(ID),
-        "billing_id": ID,
-        "lane": Lane.AUTO,
-        "codes": ("grant_missing",),
-        "steps": (GrantCredits(delta=800, grant_key=key, period_end=START.replace(month=4)),),
-        "reasons": ("starter: total 200 is below 1000: raise by 800, used kept",),
-        "seen": Seen(label="starter", total=200, used=0),
-        "billed_plan": "starter",
-    }
-    return Correction(**(facts | overrides))
-
-
 def an_outcome(outcome: str, *, failure: str | None = None, before: int = 100, after: int = 5000) -> RowOutcome:
     changed = outcome == "changed"
     return RowOutcome(
@@ -54,6 +37,8 @@ def an_outcome(outcome: str, *, failure: str | None = None, before: int = 100, a
         failure=failure,
         before={"available": before} if changed else None,
         after={"available": after} if changed else None,
+        delta=after - before if changed else 0,
+        granted=800 if changed else 0,
     )
 
 
@@ -104,27 +89,32 @@ def test_what_a_person_must_do_is_marked(said: Callable[[], list[str]]) -> None:
 
 
 def test_a_changed_row_is_two_lines(said: Callable[[], list[str]]) -> None:
-    log().applied(an_outcome("changed"), a_correction())
+    log().applied(an_outcome("changed"))
     assert said() == [f"synced {WHO}: 100 -> 5000", f"{WHO}: granted 800 credits"]
 
 
 def test_a_prevented_loss_is_a_warning(said: Callable[[], list[str]], caplog: pytest.LogCaptureFixture) -> None:
     failure = "credit loss prevented: would fall 1200 -> 1000"
-    log().applied(an_outcome("blocked_by_guard", failure=failure), a_correction())
+    log().applied(an_outcome("blocked_by_guard", failure=failure))
     assert said() == [f"{WHO}: credit loss prevented: would fall 1200 -> 1000"]
     assert caplog.records[-1].levelno == logging.WARNING
 
 
 def test_a_held_row_says_why(said: Callable[[], list[str]]) -> None:
-    log().applied(an_outcome("stale_skipped", failure="billing now says free"), a_correction())
-    log().applied(an_outcome("noop_already_applied"), a_correction())
+    log().applied(an_outcome("stale_skipped", failure="billing now says free"))
+    log().applied(an_outcome("noop_already_applied"))
     assert said() == [f"{WHO}: stale_skipped: billing now says free", f"{WHO}: noop_already_applied"]
+
+
+def test_a_batch_tells_how_far_the_apply_is(said: Callable[[], list[str]]) -> None:
+    log().progress(1_205, 30_000, "198 changed, 2 stale_skipped")
+    assert said() == ["applied 1,205 of 30,000 rows: 198 changed, 2 stale_skipped"]
 
 
 def test_no_line_holds_the_account_id(said: Callable[[], list[str]]) -> None:
     for label, total, used in (("free", 100, 0), ("free", 5000, 3000), ("pro", 100, 0), ("pro", 5000, 9000)):
         account = an_account(account_id=ID, label=label, total=total, used=used, installed=False)
         log().judged(classify(account, rules()))
-    log().applied(an_outcome("changed"), a_correction())
+    log().applied(an_outcome("changed"))
     assert said()
     assert not [line for line in said() if ID in line]

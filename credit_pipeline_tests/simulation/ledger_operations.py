@@ -14,7 +14,6 @@ import psycopg
 from psycopg.rows import dict_row
 
 from credit_pipeline.adapters.memory import PostgresMemory
-from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.adapters.store_ledger import LedgerStore
 from credit_pipeline.domain.corrections import Correction, GrantCredits, Lane, SetPlan
@@ -27,6 +26,7 @@ from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem, StripeConfig
 from credit_pipeline_tests.adapters.ledger_product import ledger_config
+from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing
 from credit_pipeline_tests.simulation.ledger_life import MINUTE, LedgerLife
 from credit_pipeline_tests.simulation.ledger_truth import CATALOGUE, Owed
 
@@ -78,7 +78,8 @@ class LedgerOperations:
         self.life = life
         self.decides = decides
         self.memory = PostgresMemory(SYSTEM, url)
-        self.plans = PostgresPlans(url, SYSTEM)
+        self.now = life.now
+        self.plans = MovedPlans(url, SYSTEM, lambda: self.now)
         self.gateways = Gateways(
             billing=StripeBookBilling.of(life.stripe.book, SYSTEM),
             store=LedgerStore(SYSTEM, url, clock=lambda: life.now),
@@ -86,6 +87,7 @@ class LedgerOperations:
             plans=self.plans,
             snapshots=ParquetSnapshots(SYSTEM.name, folder),
         )
+        pin_billing(url, self.gateways.billing.identity())
         self.given: list[Given] = []
         self.sights: list[Sight] = []
         self.open: list[Sight] = []
@@ -156,6 +158,7 @@ class LedgerOperations:
         return one is not None and one.owed and not one.settled
 
     def _apply(self, plan: SavedPlan, now: datetime) -> None:
+        self.now = now
         guarded = correct.guard(SYSTEM, self.gateways, plan.plan_id, live=True, person=False, now=now)
         if not guarded.go:
             assert guarded.verdict.liftable, guarded.verdict
@@ -165,7 +168,7 @@ class LedgerOperations:
         plan = correct.confirm(SYSTEM, self.gateways, guarded.plan, now=now)
         correct.begin(self.gateways, plan)
         rows = {row.seq: row.correction for row in plan.rows}
-        while outcomes := correct.apply_batch(SYSTEM, self.gateways, plan, 200):
+        while outcomes := correct.apply_batch(SYSTEM, self.gateways, plan.plan_id, 200):
             for outcome in outcomes:
                 self.outcomes[outcome.outcome] += 1
                 assert outcome.outcome != "failed", outcome

@@ -15,7 +15,6 @@ import pytest
 
 from credit_pipeline.adapters.install import install
 from credit_pipeline.adapters.memory import PostgresMemory
-from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.adapters.store_counter import CounterStore
 from credit_pipeline.domain.plans import Catalogue, Plan
@@ -29,6 +28,7 @@ from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, WixConfig
 from credit_pipeline_tests.conftest import Databases
+from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing
 from credit_pipeline_tests.simulation.product import ALLOWANCE, RANK, Customer, Product, Purchase
 
 START = datetime(2026, 1, 10, 0, 0, tzinfo=UTC)
@@ -74,7 +74,8 @@ class Operations:
         self.product = product
         self.book = BillingBook()
         self.memory = PostgresMemory(SYSTEM, url)
-        self.plans = PostgresPlans(url, SYSTEM)
+        self.now = START
+        self.plans = MovedPlans(url, SYSTEM, lambda: self.now)
         self.gateways = Gateways(
             billing=BookBilling(self.book),
             store=CounterStore(SYSTEM, url),
@@ -82,6 +83,7 @@ class Operations:
             plans=self.plans,
             snapshots=ParquetSnapshots(SYSTEM.name, folder),
         )
+        pin_billing(url, self.gateways.billing.identity())
         self.automatic: list[tuple[Customer, str, datetime]] = []
         """(customer, plan, when) of every automatic grant that was applied."""
 
@@ -108,6 +110,7 @@ class Operations:
             )
 
     def _apply(self, report: Report, now: datetime) -> None:
+        self.now = now
         plan = correct.propose(SYSTEM, self.gateways, report)
         guarded = correct.guard(SYSTEM, self.gateways, plan.plan_id, live=True, person=False, now=now)
         if not guarded.go:
@@ -117,7 +120,7 @@ class Operations:
         assert guarded.go, guarded.verdict
         plan = correct.confirm(SYSTEM, self.gateways, guarded.plan, now=now)
         correct.begin(self.gateways, plan)
-        while outcomes := correct.apply_batch(SYSTEM, self.gateways, plan, 200):
+        while outcomes := correct.apply_batch(SYSTEM, self.gateways, plan.plan_id, 200):
             rows = {row.seq: row.correction for row in plan.rows}
             for outcome in outcomes:
                 grant = rows[outcome.seq].grant

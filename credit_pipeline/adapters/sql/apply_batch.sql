@@ -1,178 +1,13 @@
--- The write path, the same for every system: what a batch may do, in which order, under which locks. The statements
--- that touch product tables are in write_counter.sql and write_ledger.sql. Run by every `init`, so it always matches the
--- code. Every function is pinned to its own search_path and closed to PUBLIC; only apply_batch runs with its owner's
--- rights. SQLSTATEs of class CP are sentences for a person.
+-- The write path, the same for every system: what a batch may do, in which order, under which locks. Whether its plan may
+-- be written at all is in admission.sql, what a row is held to in guards.sql, whether all is well afterwards in
+-- invariants.sql. The statements that touch product tables are in write_counter.sql and write_ledger.sql. Run by every
+-- `init`, so it always matches the code. Every function is pinned to its own search_path and closed to PUBLIC, and
+-- apply_batch runs with its owner's rights. SQLSTATEs of class CP are sentences for a person.
 --
 -- A layout answers for its tables with four functions of the system: lock_… (what stands there, under locks), check_…
 -- (whether the reasons of the steps still hold), touched_… (what stands beside the credits, and what is wanted there) and
 -- write_… (the statements). They raise CP100 where a row must fail, CP101 where it is stale,
 -- CP102 where it is blocked.
-
--- The newest decision about each row digest within 24 hours, where it is an approval.
-CREATE OR REPLACE FUNCTION credit_pipeline.released(system text, lane text)
-    RETURNS TABLE (digest text, approver text)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT newest.digest, newest.approver FROM (
-        SELECT DISTINCT ON (d.digest) d.digest, a.approver, a.decision
-        FROM credit_pipeline.approval AS a CROSS JOIN LATERAL unnest(a.row_digests) AS d (digest)
-        WHERE a.system = released.system AND a.lane = released.lane AND a.decided_at > now() - interval '24 hours'
-        ORDER BY d.digest, a.id DESC) AS newest
-    WHERE newest.decision = 'approve'
-$$;
-
--- Whether this plan may be written now; raises where not. Holds the system's control row until the transaction ends:
--- appliers of one system come one after the other, and the head of the audit chain is theirs alone. NO KEY UPDATE, so
--- that saving a new plan, which refers to the row, need not wait.
-CREATE OR REPLACE FUNCTION credit_pipeline.admit(plan_id text) RETURNS credit_pipeline.correction_plan
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    plan credit_pipeline.correction_plan;
-    head credit_pipeline.control;
-    generated_for text;
-    decided timestamptz;
-BEGIN
-    IF pg_is_in_recovery() THEN
-        RAISE EXCEPTION USING ERRCODE = 'CP006', MESSAGE =
-            'this server is a read-only standby: use the URL of the primary';
-    END IF;
-    SELECT k.* INTO head FROM credit_pipeline.control AS k
-        JOIN credit_pipeline.correction_plan AS p ON p.system = k.system
-        WHERE p.plan_id = admit.plan_id FOR NO KEY UPDATE OF k;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'CP002', MESSAGE = format(
-            '%s: there is no such plan: `credit-pipeline plans SYSTEM` lists them', plan_id);
-    END IF;
-    SELECT p.* INTO plan FROM credit_pipeline.correction_plan AS p WHERE p.plan_id = admit.plan_id FOR UPDATE;
-    IF head.stopped_at IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'CP001', MESSAGE = format(
-            '%s: stopped since %s (%s): `credit-pipeline resume %1$s` lets it write again', head.system,
-            to_char(head.stopped_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'), coalesce(head.stop_reason, 'no reason given'));
-    END IF;
-    IF plan.state <> 'applying' THEN
-        RAISE EXCEPTION USING ERRCODE = 'CP003', MESSAGE = format(
-            '%s: the plan is %s, not applying: `credit-pipeline apply %1$s --live` starts it', plan_id, plan.state);
-    END IF;
-    IF to_regprocedure(format('credit_pipeline.%I()', 'config_hash_' || head.system)) IS NOT NULL THEN
-        EXECUTE format('SELECT credit_pipeline.%I()', 'config_hash_' || head.system) INTO generated_for;
-    END IF;
-    IF generated_for IS DISTINCT FROM head.config_hash THEN
-        RAISE EXCEPTION USING ERRCODE = 'CP004', MESSAGE = format(
-            '%s: the write functions were generated for another table or columns: run `credit-pipeline init %1$s`', head.system);
-    END IF;
-    SELECT max(a.decided_at) INTO decided FROM credit_pipeline.approval AS a
-        WHERE a.plan_id = admit.plan_id AND a.decision = 'approve';
-    IF greatest(plan.created_at, decided) < now() - interval '24 hours' THEN
-        RAISE EXCEPTION USING ERRCODE = 'CP005', MESSAGE = format(
-            '%s: the plan is older than 24 hours: make a new one with `credit-pipeline fix %s --save`', plan_id, head.system);
-    END IF;
-    RETURN plan;
-END $$;
-
--- Whether this correction was made already, or is not released. No outcome means go. It leans on taken_key_pkey and grant_pkey;
--- seq scans are off here and below, because a session's plan made while these tables were small is kept as they grow.
-CREATE OR REPLACE FUNCTION credit_pipeline.key_guard(
-    c credit_pipeline.correction, approver text, OUT outcome text, OUT failure text)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    taken int;
-BEGIN
-    SELECT count(*) INTO taken FROM credit_pipeline.taken_key AS t WHERE t.system = c.system AND t.key = ANY (c.keys);
-    IF taken > 0 AND taken = cardinality(c.keys) OR c.grant_plan IS NOT NULL AND EXISTS (
-        SELECT FROM credit_pipeline."grant" AS g WHERE g.system = c.system AND g.account = c.account
-            AND g.plan = c.grant_plan AND date_trunc('second', g.period_start) = date_trunc('second', c.grant_start)) THEN
-        outcome := 'noop_already_applied';
-    ELSIF taken > 0 THEN
-        outcome := 'stale_skipped';
-        failure := 'a part of this correction was made already: the next plan holds the rest';
-    ELSIF c.lane = 'approve' AND approver IS NULL THEN
-        outcome := 'needs_approval';
-        failure := format('its approval is older than 24 hours or was withdrawn: approve it again in a new plan of %s', c.system);
-    END IF;
-END $$;
-
--- Plan and total as they must still stand, and whether there is a balance at all: as seen, or as this plan's other
--- correction of the account left them. It leans on audit_account.
-DROP FUNCTION IF EXISTS credit_pipeline.expected(credit_pipeline.correction); -- an older version returns less
-CREATE FUNCTION credit_pipeline.expected(c credit_pipeline.correction, OUT label text, OUT total bigint, OUT balanced boolean)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-BEGIN
-    SELECT a.after_label, a.after_total, a.after_used IS NOT NULL INTO label, total, balanced FROM credit_pipeline.audit AS a
-        WHERE a.system = c.system AND a.account = c.account AND a.plan_id = c.plan_id ORDER BY a.seq DESC LIMIT 1;
-    IF NOT FOUND THEN
-        label := c.seen_label;
-        total := c.seen_total;
-        balanced := c.seen_used IS NOT NULL;
-    END IF;
-END $$;
-
--- How often a month's credits a grant may hold: a plan that is granted a year at once has them twelvefold.
-CREATE OR REPLACE FUNCTION credit_pipeline.months(period_start timestamptz, period_end timestamptz) RETURNS int
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN period_end - period_start > interval '300 days' THEN 12 ELSE 1 END
-$$;
-
--- What must hold before credits are granted, whatever the row looks like now: the amount is the catalogue's, and an
--- automatic grant is not near another grant or mark of the same plan. No outcome means go.
-CREATE OR REPLACE FUNCTION credit_pipeline.grant_guard(
-    c credit_pipeline.correction, OUT outcome text, OUT failure text)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    near interval := 0.9 * (c.grant_end - c.grant_start);
-    allowance bigint;
-    granted bigint;
-    allowed bigint;
-BEGIN
-    IF c.grant_plan IS NULL THEN
-        RETURN;
-    END IF;
-    outcome := 'blocked_by_guard';
-    SELECT k.credits * credit_pipeline.months(c.grant_start, c.grant_end) INTO allowance FROM credit_pipeline.catalogue AS k WHERE k.system = c.system AND k.plan = c.grant_plan;
-    IF allowance IS NULL OR c.grant_credits > allowance THEN
-        failure := format('a grant of %s credits is above the %s pinned for plan %s: run `credit-pipeline init %s`',
-                          c.grant_credits, coalesce(allowance, 0), c.grant_plan, c.system);
-        RETURN;
-    END IF;
-    SELECT coalesce(sum(g.credits), 0), coalesce(sum(k.credits * credit_pipeline.months(g.period_start, g.period_end)), 0)
-        INTO granted, allowed
-        FROM credit_pipeline."grant" AS g LEFT JOIN credit_pipeline.catalogue AS k ON k.system = g.system AND k.plan = g.plan
-        WHERE g.system = c.system AND g.account = c.account AND g.period_start = c.grant_start;
-    IF granted + c.grant_credits > allowed + allowance THEN
-        failure := format('this period has %s credits already: %s more are above the allowances of its plans', granted, c.grant_credits);
-        RETURN;
-    END IF;
-    IF c.lane = 'auto' AND EXISTS (
-        SELECT FROM credit_pipeline."grant" AS g
-            WHERE g.system = c.system AND g.account = c.account AND g.plan = c.grant_plan
-              AND g.period_start > c.grant_start - near AND g.period_start < c.grant_start + near) THEN
-        failure := format('%s was granted for a period less than 0.9 of a cycle away: a person must decide', c.grant_plan);
-        RETURN;
-    END IF;
-    IF c.lane = 'auto' AND EXISTS (
-        SELECT FROM (SELECT o.mark, o.billed_period_start FROM credit_pipeline.observation AS o
-                         WHERE o.system = c.system AND o.account = c.account AND o.billed_plan = c.grant_plan
-                     UNION ALL
-                     SELECT l.mark, l.billed_period_start FROM credit_pipeline.observation_log AS l
-                         WHERE l.system = c.system AND l.account = c.account AND l.billed_plan = c.grant_plan) AS seen
-            WHERE seen.mark IS NOT NULL
-              AND seen.billed_period_start > c.grant_start - near AND seen.billed_period_start < c.grant_start + near) THEN
-        failure := format('the product granted %s itself less than 0.9 of a cycle away: a person must decide', c.grant_plan);
-        RETURN;
-    END IF;
-    outcome := NULL;
-END $$;
-
--- What must hold before a user is linked: the same id in both worlds is a guess, and only a person may act on one.
-CREATE OR REPLACE FUNCTION credit_pipeline.link_guard(
-    c credit_pipeline.correction, OUT outcome text, OUT failure text)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF c.lane = 'auto' AND EXISTS (
-        SELECT FROM jsonb_array_elements(c.content -> 'steps') AS s (step)
-            WHERE step ->> 'step' = 'LinkIdentity' AND (step ->> 'layer')::int <> 2) THEN
-        outcome := 'blocked_by_guard';
-        failure := 'only a user whose metadata name the account is linked automatically: a person must decide';
-    END IF;
-END $$;
 
 -- What a ledger's transaction carries for the grant, and for the adjustments, of a correction.
 CREATE OR REPLACE FUNCTION credit_pipeline.grant_words(
@@ -246,7 +81,7 @@ BEGIN
                   WHERE step ->> 'step' NOT IN ('GrantCredits', 'AdjustCredits')),
         'delta', coalesce((after ->> 'available')::bigint, 0) - coalesce((before ->> 'available')::bigint, 0),
         'before', before, 'after', after,
-        'approver', approver, 'session_user', session_user, 'application_name', current_setting('application_name'))::text;
+        'approver', approver, 'four_eyes', head.four_eyes, 'install', head.install, 'session_user', session_user, 'application_name', current_setting('application_name'))::text;
     chained := encode(sha256(convert_to(head.audit_hash || payload, 'UTF8')), 'hex');
     INSERT INTO credit_pipeline.audit (system, seq, payload, prev_hash, hash)
         VALUES (c.system, head.audit_seq + 1, payload, head.audit_hash, chained);
@@ -255,6 +90,7 @@ BEGIN
     UPDATE credit_pipeline.control AS k
         SET audit_seq = head.audit_seq + 1, audit_hash = chained, first_applied = coalesce(k.first_applied, now())
         WHERE k.system = c.system;
+    PERFORM credit_pipeline.record_undo(c, head.audit_seq + 1, approver);
     RETURN head.audit_seq + 1;
 END $$;
 
@@ -292,7 +128,10 @@ DECLARE
     used bigint; -- as it will stand before credits are written
     broken text;
 BEGIN
-    SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.key_guard(c, approver) AS g;
+    SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.bound_guard(c) AS g;
+    IF outcome IS NULL THEN
+        SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.key_guard(c, approver) AS g;
+    END IF;
     IF outcome IS NOT NULL THEN
         RETURN;
     END IF;
@@ -338,13 +177,17 @@ BEGIN
         THEN credit_pipeline.balance(coalesce(c.set_label, held.label), held.total - used + delta, 0)
         ELSE credit_pipeline.balance(coalesce(c.set_label, held.label), held.total + delta + c.used_delta, used + c.used_delta) END
         || beside.wanted;
-    IF delta < 0 AND NOT (c.lane = 'approve' AND c.approved AND c.total_delta - c.used_delta = delta) THEN
+    IF delta < 0 AND NOT (c.lane = 'approve' AND approver IS NOT NULL AND c.total_delta - c.used_delta = delta) THEN
         outcome := 'blocked_by_guard';
         failure := format('credit loss prevented: would fall %s -> %s', before ->> 'available', wanted ->> 'available');
         RETURN;
     ELSIF (wanted ->> 'used')::bigint < least(used, 0) OR delta < 0 AND (wanted ->> 'available')::bigint < 0 THEN
         outcome := 'blocked_by_guard';
         failure := format('would leave used %s and available %s: neither may fall below zero', wanted ->> 'used', wanted ->> 'available');
+        RETURN;
+    END IF;
+    SELECT g.outcome, g.failure INTO outcome, failure FROM credit_pipeline.adjust_guard(c, approver) AS g;
+    IF outcome IS NOT NULL THEN
         RETURN;
     END IF;
 
@@ -382,29 +225,53 @@ EXCEPTION WHEN OTHERS THEN
         ELSE format('the database refused the change with SQLSTATE %s%s', SQLSTATE, CASE WHEN broken = '' THEN '' ELSE ', constraint ' || broken END) END;
 END $$;
 
+-- The next rows in account order: the index's, so that a large plan is not sorted for each batch, and within the batch by
+-- bytes, so that locks are taken alike whatever the database's collation. Rows of lane approve that nobody released are left
+-- alone; one whose column `approved` says otherwise comes along, to be told that it is not. It leans on correction_waiting.
+CREATE OR REPLACE FUNCTION credit_pipeline.next_rows(plan credit_pipeline.correction_plan, size int)
+    RETURNS credit_pipeline.correction[]
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (SELECT array_agg(w.correction ORDER BY w.account COLLATE "C", w.seq) FROM (
+        SELECT c AS correction, c.account, c.seq FROM credit_pipeline.correction AS c
+            WHERE c.plan_id = plan.plan_id AND c.outcome IS NULL AND (c.lane = 'auto' OR c.approved
+                OR c.digest IN (SELECT r.digest FROM credit_pipeline.released(plan.system, 'approve') AS r))
+            ORDER BY c.account, c.seq LIMIT size) AS w);
+END $$;
+
 -- One transaction over at most `size` waiting rows, in account order; no rows come back when none is left.
--- Rows of lane approve that nobody approved are left alone.
 CREATE OR REPLACE FUNCTION credit_pipeline.apply_batch(plan_id text, size int)
     RETURNS TABLE (seq int, account text, outcome text, failure text, before jsonb, after jsonb)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     plan credit_pipeline.correction_plan := credit_pipeline.admit(apply_batch.plan_id);
+    batch credit_pipeline.correction[];
+    auto_digests text[];
+    named_digests text[];
+    strange boolean;
     waiting record;
     result record;
 BEGIN
     IF apply_batch.size IS NULL OR apply_batch.size NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'CP007', MESSAGE = format('a batch is 1 to 200 rows, not %s: ask for fewer', apply_batch.size);
     END IF;
+    batch := credit_pipeline.next_rows(plan, apply_batch.size);
+    SELECT coalesce(array_agg(b.digest) FILTER (WHERE b.lane = 'auto'), '{}'),
+           coalesce(array_agg(b.digest) FILTER (WHERE b.lane <> 'auto'), '{}'), bool_or(b.system <> plan.system)
+        INTO auto_digests, named_digests, strange FROM unnest(batch) AS b;
+    IF strange THEN
+        RAISE EXCEPTION USING ERRCODE = 'CP009', MESSAGE = format(
+            '%s: a row names another system than its plan: make a new one with `credit-pipeline fix %s --save`',
+            plan.plan_id, plan.system);
+    END IF;
+    PERFORM credit_pipeline.cap_guard(plan, auto_digests);
     FOR waiting IN
-        SELECT w.correction, r.approver FROM (
-            SELECT c AS correction, c.account, c.seq, c.lane, c.digest FROM credit_pipeline.correction AS c
-                WHERE c.plan_id = apply_batch.plan_id AND c.outcome IS NULL AND (c.lane = 'auto' OR c.approved)
-                ORDER BY c.account, c.seq LIMIT apply_batch.size) AS w
-            LEFT JOIN (SELECT 'auto' AS lane, a.* FROM credit_pipeline.released(plan.system, 'auto') AS a
-                       UNION ALL SELECT 'approve', b.* FROM credit_pipeline.released(plan.system, 'approve') AS b) AS r
-                ON r.lane = w.lane AND r.digest = w.digest
-            ORDER BY w.account, w.seq
+        SELECT b AS correction, r.approver FROM unnest(batch) AS b
+            LEFT JOIN (SELECT 'auto' AS lane, a.* FROM credit_pipeline.released(plan.system, 'auto', auto_digests) AS a
+                       UNION ALL SELECT 'approve', a.* FROM credit_pipeline.released(plan.system, 'approve', named_digests) AS a) AS r
+                ON r.lane = b.lane AND r.digest = b.digest
+            ORDER BY b.account COLLATE "C", b.seq
     LOOP
         SELECT * INTO result FROM credit_pipeline.apply_correction(waiting.correction, plan.run_id, waiting.approver);
         UPDATE credit_pipeline.correction AS c SET outcome = result.outcome, failure = result.failure, audit_seq = result.audit_seq
@@ -418,21 +285,3 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
-
-REVOKE ALL ON FUNCTION credit_pipeline.released(text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.admit(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.key_guard(credit_pipeline.correction, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.expected(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.grant_guard(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.months(timestamptz, timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.link_guard(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.grant_words(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.adjustment_words(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.content(jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.with_key(jsonb, text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.bare_id(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.balance(text, bigint, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.disagreement(jsonb, jsonb, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.record_change(credit_pipeline.correction, text, text, jsonb, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.apply_correction(credit_pipeline.correction, text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.apply_batch(text, int) FROM PUBLIC;

@@ -57,9 +57,3 @@ BEGIN
         WHERE t.{account} = wanted;
     SET CONSTRAINTS ALL IMMEDIATE;
 END $write$;
-
-REVOKE ALL ON FUNCTION credit_pipeline.{hash_function}() FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{lock_function}(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{check_function}(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{touched_function}(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{write_function}(credit_pipeline.correction) FROM PUBLIC;

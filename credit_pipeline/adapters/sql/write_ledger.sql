@@ -250,10 +250,3 @@ BEGIN
     END LOOP;
     SET CONSTRAINTS ALL IMMEDIATE;
 END $write$;
-
-REVOKE ALL ON FUNCTION credit_pipeline.{hash_function}() FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{lock_function}(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{held_function}(text, text, timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{check_function}(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{touched_function}(credit_pipeline.correction) FROM PUBLIC;
-REVOKE ALL ON FUNCTION credit_pipeline.{write_function}(credit_pipeline.correction) FROM PUBLIC;

@@ -1,0 +1,67 @@
+"""What an apply asks the database besides its plan: changes of late, rows that wait, and whether all is in order.
+
+Runs inside a transaction of `plan_store.py`; nothing here writes. What is asked of a whole plan leans on an index, so
+that it may be asked between two batches of a plan of thousands.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from credit_pipeline.adapters.transactions import Cursor
+from credit_pipeline.domain.ids import AccountId
+
+# Leans on correction_waiting; a row of lane approve counts where its own digest is released.
+_WAITING = """
+SELECT count(*) AS rows FROM credit_pipeline.correction AS c
+WHERE c.plan_id = %(plan)s AND c.system = %(system)s AND c.outcome IS NULL
+  AND (c.lane = 'auto' OR c.digest IN (SELECT r.digest FROM credit_pipeline.released(%(system)s, 'approve') AS r))
+"""
+# The order of the SQL function next_rows, by the same index.
+_UPCOMING = """
+SELECT c.seq FROM credit_pipeline.correction AS c
+WHERE c.plan_id = %(plan)s AND c.system = %(system)s AND c.outcome IS NULL ORDER BY c.account, c.seq
+"""
+# Leans on audit_account, once an account; `at` is UTC text whose order is that of time.
+_AUTOMATIC = """
+SELECT n.account, made.changes FROM unnest(%(accounts)s::text[]) AS n (account)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS changes FROM credit_pipeline.audit AS a
+    WHERE a.system = %(system)s AND a.account = n.account AND a.payload::jsonb ->> 'lane' = 'auto'
+      AND a.at COLLATE "C" >=
+          to_char((now() - %(within)s::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+) AS made WHERE made.changes > 0
+"""
+_INVARIANTS = "SELECT name, broken FROM credit_pipeline.invariants(%s, %s)"
+
+
+def clock(cursor: Cursor) -> datetime:
+    """The database's clock, now."""
+    row = cursor.execute("SELECT clock_timestamp() AS now").fetchone()
+    assert row is not None
+    now: datetime = row["now"]
+    return now
+
+
+def waiting(cursor: Cursor, system: str, plan_id: str) -> int:
+    """How many released rows of the plan have no outcome yet."""
+    row = cursor.execute(_WAITING, {"plan": plan_id, "system": system}).fetchone()
+    assert row is not None
+    return int(row["rows"])
+
+
+def upcoming(cursor: Cursor, system: str, plan_id: str) -> list[int]:
+    """The waiting rows' numbers, released or not, in the order in which batches take them."""
+    return [row["seq"] for row in cursor.execute(_UPCOMING, {"plan": plan_id, "system": system})]
+
+
+def automatic_changes(
+    cursor: Cursor, system: str, accounts: Sequence[AccountId], within: timedelta
+) -> dict[AccountId, int]:
+    """Account → automatic corrections of it in the last `within`, by the audit and the database's clock."""
+    words = {"system": system, "accounts": sorted(set(accounts)), "within": within}
+    return {AccountId(row["account"]): row["changes"] for row in cursor.execute(_AUTOMATIC, words)}
+
+
+def invariants(cursor: Cursor, plan_id: str, since: int) -> Mapping[str, int]:
+    """A true sentence's name → in how many rows changed after audit row `since` it is untrue, 0 included."""
+    return {row["name"]: row["broken"] for row in cursor.execute(_INVARIANTS, (plan_id, since))}

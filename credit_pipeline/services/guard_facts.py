@@ -1,0 +1,72 @@
+"""What the guards judge an apply by, read from database and billing at the moment they are asked. Nothing is judged."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.guards import BillingPin, Circumstances
+from credit_pipeline.domain.row_guards import RowFacts
+from credit_pipeline.services.ports import Gateways, PlanRow, SavedPlan
+from credit_pipeline.services.system import CreditSystem
+
+
+def row_facts(system: CreditSystem, gateways: Gateways, rows: Sequence[PlanRow], *, now: datetime) -> RowFacts:
+    """The past of the rows' accounts: automatic corrections, and the losses that a restore may give back."""
+    window = system.policy.limits.flap_window
+    corrections = [row.correction for row in rows]
+    automatic = sorted({c.account_id for c in corrections if c.lane is Lane.AUTO})
+    restored = sorted({c.account_id for c in corrections if any(step.delta > 0 for step in c.adjustments)})
+    remembered = gateways.memory.remembered(restored, now) if restored else {}
+    return RowFacts(
+        system=system.name,
+        catalogue=system.catalogue,
+        flap_window=window,
+        changes=gateways.plans.automatic_changes(automatic, window) if automatic else {},
+        open_mismatches={account: memory.open_mismatches for account, memory in remembered.items()},
+    )
+
+
+def circumstances(
+    system: CreditSystem,
+    gateways: Gateways,
+    plan: SavedPlan,
+    rows: Sequence[PlanRow],
+    *,
+    live: bool,
+    person: bool,
+    flapping: int,
+    now: datetime,
+) -> Circumstances:
+    """What is true now besides the plan. Only a live run asks billing whose account it is.
+
+    Raises SourceError where billing does not say.
+    """
+    lifted = lifts_limits(plan)
+    released = person or system.policy.automation_apply or lifted or any(row.approved for row in rows)
+    return Circumstances(
+        system=system.name,
+        now=now,
+        clock=gateways.plans.clock(),
+        first_plan=not gateways.plans.ever_applied(),
+        approved=lifted,
+        unattended=live and not released,
+        flapping=flapping,
+        pin=_billing_pin(system, gateways) if live else None,
+    )
+
+
+def lifts_limits(plan: SavedPlan) -> bool:
+    """Whether a person approved the automatic lane, or the guards let the plan pass when it was begun."""
+    return plan.limits_approved or plan.state == "applying"
+
+
+def _billing_pin(system: CreditSystem, gateways: Gateways) -> BillingPin:
+    """The provider's account and the YAML's environment. Database and server are compared by the database itself."""
+    pins = gateways.plans.pins()
+    pinned = dict(pins.get("billing") or {})
+    if not pinned:
+        return BillingPin(pinned={}, found={})
+    found = dict(gateways.billing.identity())
+    if "environment" in pins:
+        pinned["environment"], found["environment"] = str(pins["environment"]), system.environment
+    return BillingPin(pinned=pinned, found=found)
