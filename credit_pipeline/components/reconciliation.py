@@ -39,8 +39,8 @@ class CreditReconciliation(dg.Component):
     The folder's name is the system's name. The file names plans, billing, store and policy; secrets stay in the
     environment, of which only variable names are written down. `store.layout` is `counter` (a row an account) or
     `ledger` (every movement, and users of another id). Yields the assets from `balances` and `subscriptions` to
-    `audit_trail`, their checks, the jobs `<system>_reconcile` and `<system>_apply`, and a six-hourly schedule that
-    writes nothing unless `automation.apply` is true.
+    `audit_trail`, their checks, the jobs `<system>_reconcile` and `<system>_apply`, those about single accounts with
+    their sensors, and a six-hourly schedule; what starts by itself writes nothing unless `automation.apply` is true.
     """
 
     def __init__(self, system: CreditSystem) -> None:
@@ -49,7 +49,8 @@ class CreditReconciliation(dg.Component):
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """What the component yields, for Dagster's own listings."""
-        return dg.ComponentTypeSpec(tags=["billing", "credits"], produces=["asset", "asset_check", "job", "schedule"])
+        produces = ["asset", "asset_check", "job", "schedule", "sensor"]
+        return dg.ComponentTypeSpec(tags=["billing", "credits"], produces=produces)
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -65,5 +66,5 @@ class CreditReconciliation(dg.Component):
         return cls(load_file(path, also=DAGSTERS_OWN_KEYS))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 (the base class's signature)
-        """Assets, checks, jobs and schedule of this system."""
+        """Assets, checks, jobs, schedule and sensors of this system."""
         return reconciliation_defs(self.system)

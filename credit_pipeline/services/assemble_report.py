@@ -81,7 +81,7 @@ class Run:
     def report(self) -> Report:
         """The run's report."""
         wrong = [judgement for judgement in self.judged if judgement.primary is not None]
-        everything = self.screened.everything
+        everything, webhooks = self.screened.everything, _webhooks(self.gateways)
         return Report(
             system=self.system.name,
             run_id=self.balances.run_id,
@@ -97,17 +97,23 @@ class Run:
             history="not_evaluated" if self.memory is None else "first_run" if self.last is None else "evaluated",
             facts=facts_record(self.facts),
             refusals=self.refusals,
-            notices=tuple(_notices(self)),
+            notices=(*_notices(self), *_failed_webhooks(self.system, webhooks)),
             corrections=tuple(c for judgement in self.judged for c in judgement.corrections),
             snapshots=_files(self),
             accounts=tuple(everything.to_pylist()) if everything is not None else (),
-            webhooks=_webhooks(self.gateways),
+            webhooks=webhooks,
         )
 
 
 def _webhooks(gateways: Gateways) -> Mapping[str, int]:
     """Records by code, of which none is a subject; empty where none are kept."""
     return gateways.inbox.counts() if gateways.inbox is not None and gateways.inbox.installed() else {}
+
+
+def _failed_webhooks(system: CreditSystem, webhooks: Mapping[str, int]) -> Iterator[str]:
+    waiting = [f"{count:,} {code.removeprefix('webhook_')}" for code, count in webhooks.items() if count]
+    if waiting:
+        yield f"{system.name}: webhooks: {', '.join(waiting)}: see credit-pipeline webhooks {system.name} list"
 
 
 def _files(run: Run) -> dict[str, str]:

@@ -46,8 +46,9 @@ UNSETTLED = frozenset({SyncOutcome.WOULD_CHANGE, SyncOutcome.REFUSED, SyncOutcom
 PARTLY = (
     "left to the next complete run: a part of it is a person's, and only a complete run remembers what was not proven"
 )
-"""`free, total 5,000, used 3,000` while billing says Pro: with the label alone written, and nothing remembered, the next
-complete run would find Pro with 5,000 in order, and nobody would ask any more whether the month's credits are owed."""
+"""`free, total 5,000, used 3,000` while billing says Pro: with the label alone written, and nothing remembered, the
+next complete run would find Pro with 5,000 in order, and nobody would ask any more whether the credits are owed. A
+ledger's transactions say so whenever they are read."""
 ENDS = frozenset({Code.SUBSCRIPTION_ENDED.value, Code.SOURCE_GONE.value})
 
 
@@ -140,9 +141,9 @@ class Sync:
         if report.refusals:
             return Synced(account_id=account, outcome=SyncOutcome.UNKNOWN, sentence=report.refusals[0])
         automatic = [one for one in report.corrections if one.lane is Lane.AUTO]
-        partly = len(automatic) < len(report.corrections)
+        partly = not self.system.ledger and len(automatic) < len(report.corrections)
         if automatic and self.live and not partly:
-            return report
+            return replace(report, corrections=tuple(automatic))
         codes = tuple(mismatch.code for mismatch in report.mismatches)
         outcome, sentence = (SyncOutcome.REFUSED, PARTLY) if automatic and partly else _verdict(report, automatic)
         delta = sum(one.delta for one in automatic)

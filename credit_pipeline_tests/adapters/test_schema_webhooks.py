@@ -39,7 +39,10 @@ def test_a_table_is_only_read_unless_words_for_the_ends_are_given(tmp_path: Path
     ("section", "said"),
     [
         ("table: hooks", "nothing says whose a webhook is"),
-        ("table: hooks\nbody: b\nstatuses:\n  failed: [lost]\n  dead: lost", "a word of `failed` stands for an end too"),
+        (
+            "table: hooks\nbody: b\nstatuses:\n  failed: [lost]\n  dead: lost",
+            "a word of `failed` stands for an end too",
+        ),
         ("table: hooks\nbody: b\nstatuses:\n  failed: []", "must hold at least 1"),
         ("table: hooks; drop\nbody: b", "a table or column name is letters"),
         ("body: b", "`webhooks` has no `table`"),

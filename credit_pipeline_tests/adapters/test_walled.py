@@ -198,7 +198,7 @@ def test_what_each_role_may_write_is_this_and_no_more(waiting: tuple[Walled, str
         )
     ]
     assert allowed(walled, MAY_WRITE, "approver") == [
-        ours + name for name in ("act", "control", "exemption", "mismatch")
+        ours + name for name in ("act", "control", "exemption", "mismatch", "webhook_event")
     ]
     assert allowed(walled, MAY_RUN, "approver") == ["decide"]
     assert "decide" not in allowed(walled, MAY_RUN, "corrector")

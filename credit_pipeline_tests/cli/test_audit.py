@@ -44,6 +44,7 @@ def product(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Product:
     with made.plans() as plans:
         plan_id = plans.save(a_plan(an_upgrade("a"), an_upgrade("b"), taken)).plan_id
         plans.approve(plan_id, Selection(lane="approve"), "ann", "-2 reviewed")
+        plans.approve(plan_id, Selection(lane="auto"), "ann", "the first plan")
         plans.set_state(plan_id, "applying")
         apply_all(plans, plan_id)
     monkeypatch.setenv("WIX_DATABASE_URL", made.url)
@@ -186,7 +187,7 @@ def test_a_pack_holds_every_change_with_before_after_and_who_approved(run: Run, 
     expected = {
         "seq": "1", "account": "a", "lane": "auto", "codes": "grant_missing", "key": "a/pro/1772323200",
         "delta": "5000", "plan_before": "starter", "plan_after": "pro", "total_before": "1000", "total_after": "6000",
-        "used_before": "0", "used_after": "0", "available_before": "1000", "available_after": "6000", "approver": "",
+        "used_before": "0", "used_after": "0", "available_before": "1000", "available_after": "6000", "approver": "ann",
         "prev_hash": "0" * 64,
     }  # fmt: skip
     assert {name: first[name] for name in expected} == expected
@@ -194,8 +195,9 @@ def test_a_pack_holds_every_change_with_before_after_and_who_approved(run: Run, 
     assert last["reasons"] == f"'{FORMULA}"
     (plan,) = rows_of(folder, "plans.csv")
     assert (plan["plan_id"], plan["state"]) == (plan_of(product), "applying")
-    (approval,) = rows_of(folder, "approvals.csv")
+    approval, limits = rows_of(folder, "approvals.csv")
     assert (approval["approver"], approval["decision"], approval["rows"]) == ("ann", "approve", "1")
+    assert (limits["lane"], limits["rows"]) == ("auto", "2")
     assert approval["reason"] == "'-2 reviewed", "a person's text is no formula either"
 
 

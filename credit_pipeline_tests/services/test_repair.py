@@ -150,13 +150,15 @@ def test_what_is_not_proven_is_not_forgotten_for_the_sake_of_its_label(world: Wo
 
 
 def test_where_billing_does_not_answer_about_one_it_is_tried_again(world: World, doors: Doors) -> None:
-    site, other = an_upgraded(world), an_upgraded(world, "other")
-    world.bill(site, "pro", since=world.now - timedelta(hours=1), lookup_error=True)
+    site = an_upgraded(world)
+    since = world.now - timedelta(hours=1)
+    other = an_upgraded(world, "other")
+    world.bill(site, "pro", since=since, lookup_error=True)
     doors.failed(site, "evt")
     doors.failed(other, "other")
     assert doors.repair().states == {"failed": 1, "repaired": 1}
     assert "source_lookup_error" in str(doors.record("evt")[2])
-    world.bill(site, "pro", since=world.now - timedelta(hours=1), lookup_error=False)
+    world.bill(site, "pro", since=since, lookup_error=False)
     assert doors.repair().states == {"repaired": 1}
     assert world.app.row(site) == Row("pro", 5_400, 0)
 
@@ -380,5 +382,6 @@ def test_check_counts_the_records_and_no_subject_among_them(world: World, doors:
     doors.failed(an_upgraded(world), "evt")
     report = world.check()
     assert report.webhooks == {"webhook_failed": 1, "webhook_stuck": 0, "webhook_dead": 1}
+    assert report.notices == ("wix_app: webhooks: 1 failed, 1 dead: see credit-pipeline webhooks wix_app list",)
     doors.run("DROP TABLE credit_pipeline.webhook_event")
     assert world.check().webhooks == {}
