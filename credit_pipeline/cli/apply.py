@@ -58,11 +58,11 @@ def _previewed(session: Session, plan_id: str) -> Mapping[str, Any]:
     from credit_pipeline.services.plan_report import PlanReport
 
     with saved_plan(session, plan_id) as (system, gateways, plan):
-        failures = plan.failures
-        if plan.state in {"proposed", "quarantined", "approved"}:
-            guarded = guard(system, gateways, plan_id, live=False, person=True, now=datetime.now(UTC))
-            plan, failures = guarded.plan, tuple(failure.sentence for failure in guarded.verdict.failures)
-        return PlanReport(plan=plan, mode="dry_run", failures=failures).as_json()
+        if plan.state not in {"proposed", "quarantined", "approved"}:
+            return PlanReport(plan=plan, mode="dry_run", failures=plan.failures).as_json()
+        guarded = guard(system, gateways, plan_id, live=False, person=True, now=datetime.now(UTC))
+        failures = tuple(failure.sentence for failure in guarded.verdict.failures)
+        return PlanReport(plan=guarded.plan, mode="dry_run", failures=failures).as_json()
 
 
 def _text(plan: Mapping[str, Any]) -> list[RenderableType]:

@@ -31,7 +31,6 @@ COMMANDS = {
     "reject": "credit_pipeline.cli.decisions",
     "apply": "credit_pipeline.cli.apply",
     "undo": "credit_pipeline.cli.undo",
-    "undo": "credit_pipeline.cli.undo",
     "sync": "credit_pipeline.cli.sync",
     "webhooks": "credit_pipeline.cli.webhooks",
     "mismatches": "credit_pipeline.cli.mismatches",

@@ -62,5 +62,4 @@ def _line(plan: SavedPlan) -> dict[str, Any]:
         "limits_approved": plan.limits_approved,
         "failures": list(plan.failures),
         "undoes": plan.undoes,
-        "undoes": plan.undoes,
     }

@@ -42,8 +42,8 @@ def correction_plan_of(system: CreditSystem) -> dg.AssetsDefinition:
         system,
         "correction_plan",
         "The corrections the report calls for, saved in the product's database with a digest: what an approval binds "
-        "to and an apply carries out; or, with `undo`, what takes an earlier plan back. Writes nothing to the product's "
-        "tables.",
+        "to and an apply carries out; or, with `undo`, what takes an earlier plan back. Writes nothing to the "
+        "product's tables.",
         kinds={"python", "postgres"},
         of=("mismatch_report",),
         or_none=True,

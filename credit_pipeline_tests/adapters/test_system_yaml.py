@@ -139,7 +139,7 @@ def test_each_role_of_the_database_may_have_a_variable_of_its_own(tmp_path: Path
 
 
 def test_two_roles_do_not_share_a_variable(tmp_path: Path) -> None:
-    same = f"\n    reader_url_env: {URL.split()[-1]}"
+    same = f"\n    reader_url_env: {URL.rsplit(maxsplit=1)[-1]}"
     assert "is named by another key of `store` too" in refusal(a_system(tmp_path, ACME.replace(URL, URL + same)))
 
 

@@ -18,17 +18,20 @@ def refused(word: str, value: float, ceilings: Ceilings = POLICY) -> list[tuple[
 
 
 def test_the_shares_of_the_policy_become_numbers_of_the_plan() -> None:
-    assert POLICY == Ceilings(
-        rows=100,
-        credits=200_000,
-        unknown=20,
-        unanswered=20,
-        answers_ratio=0.9,
-        max_snapshot_age=timedelta(minutes=30),
-        max_clock_skew=timedelta(seconds=30),
-        flap_changes=2,
-        canary=5,
-        batch=200,
+    assert (
+        Ceilings(
+            rows=100,
+            credits=200_000,
+            unknown=20,
+            unanswered=20,
+            answers_ratio=0.9,
+            max_snapshot_age=timedelta(minutes=30),
+            max_clock_skew=timedelta(seconds=30),
+            flap_changes=2,
+            canary=5,
+            batch=200,
+        )
+        == POLICY
     )
 
 

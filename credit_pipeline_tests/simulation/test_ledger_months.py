@@ -47,8 +47,8 @@ WORLDS = (
     World("own", hardened=False, decides=True),
     World("none", hardened=False, decides=False),
 )
-IN_SUITE = (WORLDS[0], WORLDS[2])
-"""A minute each; the command plays all of them."""
+IN_SUITE = WORLDS[:1]
+"""A minute and more each; the command plays all of them."""
 
 
 def _tables(url: str) -> None:

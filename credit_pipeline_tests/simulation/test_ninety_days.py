@@ -191,12 +191,12 @@ def _live(product: Product, operations: Operations, days: int) -> dict[str, int]
 
 
 @pytest.mark.parametrize("stamps", STAMPS)
-def test_ninety_days_of_a_careless_product(databases: Databases, tmp_path: Path, stamps: str) -> None:
-    counts = play(databases, tmp_path, stamps=stamps, seed=20261121)
+def test_six_weeks_of_a_careless_product(databases: Databases, tmp_path: Path, stamps: str) -> None:
+    """The suite's share; the command plays 90 days."""
+    counts = play(databases, tmp_path, stamps=stamps, seed=20261121, days=42)
     print(f"stamps {stamps}, seed 20261121: {counts}")
-    assert counts["granted"] >= 5
-    assert counts["given by product"] >= 20
-    assert counts["open"] >= 1
+    assert counts["granted"] >= 2
+    assert counts["given by product"] >= 8
 
 
 def main() -> None:
