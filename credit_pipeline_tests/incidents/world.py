@@ -24,6 +24,7 @@ from credit_pipeline.services.collect import collect_balances, collect_subscript
 from credit_pipeline.services.ports import Gateways, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Mismatch, Report
+from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import App
 from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing
@@ -62,8 +63,9 @@ class World:
         server: BillingServer | None = None,
         book: BillingBook | None = None,
         now: datetime = START,
+        system: CreditSystem = SYSTEM,
     ) -> None:
-        self.url, self.home, self.now = url, home, now
+        self.url, self.home, self.now, self.system = url, home, now, system
         self.book = server.book if server else book or BillingBook()
         self.environment = {
             "CREDIT_PIPELINE_HOME": str(home),
@@ -95,8 +97,8 @@ class World:
         self.gateways = self._gateways()
 
     def _gateways(self) -> Gateways:
-        opened = self._open.enter_context(open_gateways(SYSTEM, self.home, self.environment))
-        plans = self._open.enter_context(closing(MovedPlans(self.url, SYSTEM, lambda: self.now, self._written)))
+        opened = self._open.enter_context(open_gateways(self.system, self.home, self.environment))
+        plans = self._open.enter_context(closing(MovedPlans(self.url, self.system, lambda: self.now, self._written)))
         billing = opened.billing if self._over_http else BookBilling(self.book)
         return replace(opened, billing=billing, plans=plans)
 
@@ -125,7 +127,7 @@ class World:
         run_id = f"run-{self._runs}-{self.now:%Y%m%dT%H%M}"
         balances = collect_balances(self.gateways, run_id=run_id, now=self.now)
         subscriptions = collect_subscriptions(self.gateways, balances, run_id=run_id, now=self.now)
-        self.report = reconcile(SYSTEM, self.gateways, balances, subscriptions, now=self.now)
+        self.report = reconcile(self.system, self.gateways, balances, subscriptions, now=self.now)
         return self.report
 
     def found(self, account: str) -> Mismatch:
@@ -135,12 +137,12 @@ class World:
 
     def plan(self) -> SavedPlan:
         """`fix` without --live: the plan is saved, judged, and nothing is written."""
-        plan = correct.propose(SYSTEM, self.gateways, self.check())
-        return correct.guard(SYSTEM, self.gateways, plan.plan_id, live=False, person=True, now=self.now).plan
+        plan = correct.propose(self.system, self.gateways, self.check())
+        return correct.guard(self.system, self.gateways, plan.plan_id, live=False, person=True, now=self.now).plan
 
     def fix(self) -> SavedPlan:
         """`fix --live`."""
-        return self.apply(correct.propose(SYSTEM, self.gateways, self.check()).plan_id)
+        return self.apply(correct.propose(self.system, self.gateways, self.check()).plan_id)
 
     def repair(self) -> SavedPlan:
         """`fix --live` by somebody who approves the first plan and the limits; lane approve is not released."""
@@ -160,22 +162,22 @@ class World:
         begun = self.begin(plan_id)
         if begun.state == "applying":
             self.carry_out(begun)
-            assert correct.verify(SYSTEM, self.gateways, plan_id, now=self.now, run_id=plan_id) == ()
+            assert correct.verify(self.system, self.gateways, plan_id, now=self.now, run_id=plan_id) == ()
         return self.gateways.plans.load(plan_id)
 
     def begin(self, plan_id: str) -> SavedPlan:
         """The first half of an apply: the plan, applying where it may be written and has something to write."""
         gateways = self.gateways
-        guarded = correct.guard(SYSTEM, gateways, plan_id, live=True, person=True, now=self.now)
+        guarded = correct.guard(self.system, gateways, plan_id, live=True, person=True, now=self.now)
         if guarded.go and (correct.released(guarded.plan) or guarded.plan.state == "applying"):
-            correct.begin(gateways, correct.confirm(SYSTEM, gateways, guarded.plan, now=self.now))
+            correct.begin(gateways, correct.confirm(self.system, gateways, guarded.plan, now=self.now))
         return gateways.plans.load(plan_id)
 
     def carry_out(self, plan: SavedPlan) -> list[RowOutcome]:
         """The second half: the canary, then batches, until no row is left."""
         outcomes: list[RowOutcome] = []
         for size in chain([5], batch_sizes(5, 200)):
-            batch = correct.apply_batch(SYSTEM, self.gateways, plan.plan_id, size)
+            batch = correct.apply_batch(self.system, self.gateways, plan.plan_id, size)
             if not batch:
                 break
             outcomes += batch
