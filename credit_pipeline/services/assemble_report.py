@@ -95,7 +95,7 @@ class Run:
             mismatches=tuple(_mismatch(self, judgement) for judgement in wrong),
             identities=_identities(self),
             history="not_evaluated" if self.memory is None else "first_run" if self.last is None else "evaluated",
-            facts=facts_record(self.facts),
+            facts=facts_record(self.facts) | {"partial": self.partial},
             refusals=self.refusals,
             notices=(*_notices(self), *_failed_webhooks(self.system, webhooks)),
             corrections=tuple(c for judgement in self.judged for c in judgement.corrections),

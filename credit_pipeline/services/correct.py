@@ -29,6 +29,12 @@ from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report, facts_from
 from credit_pipeline.services.system import CreditSystem
 
+UNREMEMBERED = (
+    "left to the next complete run: a part of it is a person's, and only a complete run remembers what was not proven"
+)
+"""`free, total 5,000, used 3,000` while billing says Pro: with the label alone written, and nothing remembered, the
+next complete run would find Pro with 5,000 in order, and nobody would ask any more whether the credits are owed. A
+ledger's transactions say so whenever they are read."""
 APPLICABLE = frozenset({"proposed", "quarantined", "approved", "applying", "partly_applied"})
 
 
@@ -72,7 +78,26 @@ def propose(system: CreditSystem, gateways: Gateways, report: Report) -> SavedPl
         failures=report.refusals,
         rows=tuple(PlanRow(seq=seq, correction=correction) for seq, correction in enumerate(ordered, 1)),
     )
-    return gateways.plans.save(plan)
+    plan = gateways.plans.save(plan)
+    held = {} if system.ledger or not report.facts.get("partial") else _forgetful(gateways, plan)
+    if not held:
+        return plan
+    gateways.plans.hold(plan.plan_id, held)
+    return gateways.plans.load(plan.plan_id)
+
+
+def _forgetful(gateways: Gateways, plan: SavedPlan) -> dict[int, tuple[str, str]]:
+    """Labels of accounts whose credits wait for a person, where no complete run has seen that yet."""
+    waiting = {row.correction.account_id for row in plan.rows if row.correction.lane is Lane.APPROVE}
+    labels = [
+        row
+        for row in plan.rows
+        if row.correction.account_id in waiting and row.correction.lane is Lane.AUTO and row.correction.grant is None
+    ]
+    accounts = sorted({row.correction.account_id for row in labels})
+    remembered = gateways.memory.remembered(accounts, plan.as_of) if accounts else {}
+    known = {account for account, memory in remembered.items() if any(m.is_event for m in memory.open_mismatches)}
+    return {row.seq: ("blocked_by_guard", UNREMEMBERED) for row in labels if row.correction.account_id not in known}
 
 
 def allowed(plan: SavedPlan) -> tuple[PlanRow, ...]:

@@ -43,12 +43,6 @@ class SyncOutcome(StrEnum):
 
 UNSETTLED = frozenset({SyncOutcome.WOULD_CHANGE, SyncOutcome.REFUSED, SyncOutcome.UNKNOWN, SyncOutcome.ABSENT})
 """Outcomes after which another look may find another end."""
-PARTLY = (
-    "left to the next complete run: a part of it is a person's, and only a complete run remembers what was not proven"
-)
-"""`free, total 5,000, used 3,000` while billing says Pro: with the label alone written, and nothing remembered, the
-next complete run would find Pro with 5,000 in order, and nobody would ask any more whether the credits are owed. A
-ledger's transactions say so whenever they are read."""
 ENDS = frozenset({Code.SUBSCRIPTION_ENDED.value, Code.SOURCE_GONE.value})
 
 
@@ -145,7 +139,9 @@ class Sync:
         if automatic and self.live and not partly:
             return replace(report, corrections=tuple(automatic))
         codes = tuple(mismatch.code for mismatch in report.mismatches)
-        outcome, sentence = (SyncOutcome.REFUSED, PARTLY) if automatic and partly else _verdict(report, automatic)
+        outcome, sentence = (
+            (SyncOutcome.REFUSED, correct.UNREMEMBERED) if automatic and partly else _verdict(report, automatic)
+        )
         delta = sum(one.delta for one in automatic)
         return Synced(account_id=account, outcome=outcome, sentence=sentence, codes=codes, delta=delta)
 
