@@ -23,7 +23,7 @@ from credit_pipeline.adapters.pins import Billing, accept_catalogue, differences
 from credit_pipeline.adapters.postgres import explain, libpq_url
 from credit_pipeline.adapters.product_function import check_add
 from credit_pipeline.adapters.product_grants import database_grants, product_grants
-from credit_pipeline.adapters.product_needs import table_needs
+from credit_pipeline.adapters.product_needs import needs_of
 from credit_pipeline.adapters.product_table import check_nobody_else_creates, check_product_table, check_writable
 from credit_pipeline.adapters.roles import (
     ROLES_SQL,
@@ -243,7 +243,7 @@ def _rights(system: CreditSystem) -> str:
     store = system.store
     lines = [
         f"{', '.join(need.rights)} on {sql.Identifier(store.schema, need.table).as_string(None)}"
-        for need in table_needs(store)
+        for need in needs_of(system)
     ]
     if isinstance(store, LedgerStoreConfig):
         add = sql.Identifier(store.schema, store.add.name).as_string(None)
