@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from credit_pipeline.domain.account import Account, Billing
-from credit_pipeline.domain.entitlement import BEFORE, Entitlement, Settlement
+from credit_pipeline.domain.entitlement import BEFORE, Entitlement, Settlement, horizon
 from credit_pipeline.domain.history import KeyState, key_state
 from credit_pipeline.domain.ledger import Entry, EntryKind
 from credit_pipeline.domain.matching import Matched, Matching
@@ -26,7 +26,7 @@ def stand_ins(one: Entitlement, matching: Matching) -> tuple[Entry, ...]:
 def holds(account: Account, one: Entitlement, matching: Matching, rules: Rules) -> tuple[str, ...]:
     """Why a person must decide although the grant is absent and its period is paid; empty: nobody must."""
     found = list(one.holds)
-    if not one.current and not _caught_up(one, matching, rules):
+    if not one.current and not (_read_back(account, one, rules) and _caught_up(one, matching, rules)):
         found.append(
             "billing has moved to another plan or period since"
             if _same_time(one, matching)
@@ -46,6 +46,11 @@ def holds(account: Account, one: Entitlement, matching: Matching, rules: Rules) 
     if _above_what_was_billed(one, matching, rules):
         found.append("with this grant the period had more credits than its plans allow")
     return tuple(found)
+
+
+def _read_back(account: Account, one: Entitlement, rules: Rules) -> bool:
+    """Whether the ledger was read since before the period began: what stands in for its grant may be older."""
+    return one.period.start - BEFORE >= horizon(account, rules)
 
 
 def _caught_up(one: Entitlement, matching: Matching, rules: Rules) -> bool:

@@ -41,7 +41,8 @@ def _forget(connection: "psycopg.Connection[tuple[object, ...]]", sandbox: Sandb
     connection.execute("SET LOCAL session_replication_role = replica")  # the audit refuses its end otherwise
     connection.execute(
         "TRUNCATE credit_pipeline.observation, credit_pipeline.observation_log, credit_pipeline.mismatch,"
-        ' credit_pipeline.snapshot, credit_pipeline."grant", credit_pipeline.taken_key, credit_pipeline.audit'
+        ' credit_pipeline.snapshot, credit_pipeline."grant", credit_pipeline.taken_key, credit_pipeline.audit,'
+        " credit_pipeline.approval, credit_pipeline.correction, credit_pipeline.correction_plan"
     )
     connection.execute(
         "UPDATE credit_pipeline.control SET audit_seq = 0, audit_hash = repeat('0', 64), first_applied = NULL"
