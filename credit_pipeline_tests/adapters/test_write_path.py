@@ -405,6 +405,17 @@ def test_a_plan_that_is_not_being_applied_writes_nothing(product: Product, plans
     assert product.balance("a") == ("starter", 1000, 0)
 
 
+@pytest.mark.parametrize("state", ["applied", "partly_applied"])
+def test_asking_for_another_batch_of_a_plan_that_ended_is_no_error(
+    product: Product, plans: PostgresPlans, state: str
+) -> None:
+    product.add("a", "starter", 1000)
+    plan_id = plans.save(a_plan(an_upgrade("a"))).plan_id
+    plans.set_state(plan_id, state)
+    assert not plans.apply_batch(plan_id, 10)
+    assert product.balance("a") == ("starter", 1000, 0)
+
+
 def test_functions_generated_for_other_columns_write_nothing(product: Product) -> None:
     with product.plans() as plans:
         plan_id = started(plans, an_upgrade("a"))

@@ -121,6 +121,7 @@ END $$;
 -- that saving a new plan, which refers to the row, need not wait.
 -- The plan's digest is of all its rows (0.1 s for 30,000), so it is asked until the first change only; what is written
 -- afterwards is held to its own digest, row by row, in bound_guard.
+-- A plan that came to its end is no error: of two applies at once, one is the last to ask.
 CREATE OR REPLACE FUNCTION credit_pipeline.admit(plan_id text) RETURNS credit_pipeline.correction_plan
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -146,7 +147,9 @@ BEGIN
             '%s: stopped since %s (%s): `credit-pipeline resume %1$s` lets it write again', head.system,
             to_char(head.stopped_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'), coalesce(head.stop_reason, 'no reason given'));
     END IF;
-    IF plan.state <> 'applying' THEN
+    IF plan.state IN ('applied', 'partly_applied') THEN
+        RETURN plan;
+    ELSIF plan.state <> 'applying' THEN
         RAISE EXCEPTION USING ERRCODE = 'CP003', MESSAGE = format(
             '%s: the plan is %s, not applying: `credit-pipeline apply %1$s --live` starts it', plan_id, plan.state);
     END IF;

@@ -256,6 +256,9 @@ BEGIN
     IF apply_batch.size IS NULL OR apply_batch.size NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION USING ERRCODE = 'CP007', MESSAGE = format('a batch is 1 to 200 rows, not %s: ask for fewer', apply_batch.size);
     END IF;
+    IF plan.state <> 'applying' THEN -- it came to its end meanwhile
+        RETURN;
+    END IF;
     batch := credit_pipeline.next_rows(plan, apply_batch.size);
     SELECT coalesce(array_agg(b.digest) FILTER (WHERE b.lane = 'auto'), '{}'),
            coalesce(array_agg(b.digest) FILTER (WHERE b.lane <> 'auto'), '{}'), bool_or(b.system <> plan.system)
