@@ -25,7 +25,8 @@ class Purchase:
     at: datetime
     until: datetime | None = None
     owed: bool = True
-    """False for a downgrade, and for the same plan bought again within 0.9 of a cycle."""
+    """False for a downgrade, and for a plan bought again within 0.9 of a cycle, or in a period that it was billed in
+    before: a period's grants never exceed the allowances of the distinct plans billed in it."""
     given_by_product: datetime | None = None
 
 
@@ -123,8 +124,8 @@ class Product:
         if plan != "free" and (customer.plan == "free" or self.stamps == "moving at a plan change"):
             customer.anchor = customer.stamp = now
             customer.next_renewal = add_months(now, 1)
-        start = period_at(customer.anchor, 1, now)
-        again = any(now - p.at < start.near for p in previous)
+        period = period_at(customer.anchor, 1, now)
+        again = any(now - p.at < period.near or (p.until or now) > period.start for p in previous)
         customer.plan = plan
         purchase = Purchase(plan=plan, at=now, owed=up and not again)
         customer.purchases.append(purchase)
