@@ -25,7 +25,9 @@ SICK = 30
 """Of 100 accounts."""
 CANARY, LARGEST = 5, 200
 
-_SITE = "INSERT INTO app_instances (instance_id, plan_id, credits_total, credits_used_month) VALUES (%s, 'starter', %s, %s)"
+_SITE = (
+    "INSERT INTO app_instances (instance_id, plan_id, credits_total, credits_used_month) VALUES (%s, 'starter', %s, %s)"
+)
 _RAW = """
 CREATE TABLE raw_balance AS SELECT instance_id, plan_id, credits_total, credits_used_month FROM app_instances;
 ALTER TABLE raw_balance ADD PRIMARY KEY (instance_id);
@@ -97,9 +99,7 @@ def measure(url: str, home: Path, accounts: int) -> dict[str, float]:
 def _fill(url: str, book: BillingBook, ids: list[str]) -> None:
     for number, account in enumerate(ids):
         word = "pro" if number % 100 < SICK else "starter"
-        book.put(
-            account, is_free=False, package_name=word, time_stamp=START - timedelta(hours=30), auto_renewing=True
-        )
+        book.put(account, is_free=False, package_name=word, time_stamp=START - timedelta(hours=30), auto_renewing=True)
     with psycopg.connect(url) as connection:
         rows = [(account, 1_000, number % 900) for number, account in enumerate(ids)]
         connection.cursor().executemany(_SITE, rows)
