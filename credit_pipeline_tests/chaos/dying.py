@@ -5,6 +5,7 @@ Every message of the write path is a boundary: BEGIN, each statement, COMMIT. Wh
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -83,6 +84,7 @@ def _live(order: dict[str, Any]) -> int:
 
 
 def main() -> None:
+    logging.disable(logging.ERROR)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

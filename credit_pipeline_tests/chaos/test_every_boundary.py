@@ -5,6 +5,7 @@ The suite plays every seventh boundary; `python -m credit_pipeline_tests.chaos.t
 
 import argparse
 import json
+import logging
 import tempfile
 import uuid
 from collections import Counter
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--stride", type=int, default=1)
     asked = parser.parse_args()
+    logging.disable(logging.ERROR)
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:
         Path(home).chmod(0o755)
         server = EmbeddedPostgres(Path(home))

@@ -85,7 +85,7 @@ def walled(
         connection.execute(sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**words))
 
 
-def test_three_logins_look_plan_approve_and_apply(walled: WalledSandbox, sandbox: Sandbox) -> None:
+def test_three_logins_look_plan_approve_apply_and_take_back(walled: WalledSandbox, sandbox: Sandbox) -> None:
     assert walled.made.status == 0, walled.made.err
     assert (walled.made.json["install"], walled.made.json["four_eyes"]) == ("walled", True)
     (note,) = walled.made.json["notes"]
@@ -132,6 +132,22 @@ def test_three_logins_look_plan_approve_and_apply(walled: WalledSandbox, sandbox
     assert live.status == 0, live.err
     assert live.json["outcomes"] == {"changed": 1}
     assert [made["four_eyes"] for made in live.json["approvals"]] == [True]
+
+    refused = walled.as_only("reader")("undo", plan)
+    assert refused.status == 2
+    assert refused.sentence.startswith("wix_app: report-only, because the database user of WIX_READER_URL may not save")
+    corrector = walled.as_only("corrector")
+    shown = corrector("undo", plan, "--format", "json")
+    assert (shown.status, shown.json["outcomes"]) == (1, {"needs_approval": 1}), shown.err
+    undo = shown.json["plan_id"]
+    own = corrector("approve", undo, "--lane", "approve", "--as", "eva", "--reason", "mine")
+    assert own.status == 2
+    assert "lacks a right" in own.sentence
+    words = ("--digest", shown.json["digest"][:10], "--as", "eva", "--reason", "the plan was wrong")
+    assert walled.as_only("approver")("approve", undo, "--lane", "approve", *words).status == 0
+    undone = walled.as_only("corrector")("undo", plan, "--live", "--format", "json")
+    assert (undone.status, undone.json["outcomes"]) == (0, {"changed": 1}), undone.err
+    assert undone.json["totals"]["credits"] == -live.json["totals"]["credits"]
 
 
 def test_it_says_which_grants_a_dba_types_and_a_plain_init_keeps_the_walls(walled: WalledSandbox) -> None:

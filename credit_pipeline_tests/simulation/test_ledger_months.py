@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=24)
     parser.add_argument("--world", choices=list(map(str, WORLDS)))
     asked = parser.parse_args()
+    logging.disable(logging.ERROR)
     logging.disable()  # one line a finding and run
     until = FIRST_RUN + timedelta(days=asked.days)
     with tempfile.TemporaryDirectory() as home:
