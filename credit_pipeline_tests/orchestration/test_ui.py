@@ -1,8 +1,10 @@
-"""The Dagster UI in a browser, on the sandbox: lineage, one dry run from the launchpad, checks green and red.
+"""The Dagster UI in a browser, on the sandbox: lineage, a dry run from the launchpad, checks green and red; a live run
+that is cancelled there.
 
 Needs Debian's chromium and chromium-driver. Screenshots go to $CREDIT_PIPELINE_SCREENSHOTS where it is set.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -10,9 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,6 +27,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from credit_pipeline.cli.main import main
 from credit_pipeline_tests.orchestration.conftest import Sandbox
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -177,3 +182,71 @@ def test_the_ui_shows_lineage_runs_dry_from_the_launchpad_and_tells_checks_apart
     ui.open("automation")
     ui.wait_for("wix_app_reconcile_schedule")
     ui.shoot("9-schedule")
+
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON app_instances FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+GRAPHQL = {
+    "launch": """
+mutation ($job: String!, $config: RunConfigData!) {
+  launchRun(executionParams: {selector: {repositoryLocationName: "credit_pipeline", repositoryName: "__repository__",
+                              jobName: $job}, runConfigData: $config}) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+""",
+    "cancel": "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }",
+    "status": "query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }",
+}
+
+
+def ask(server: str, what: str, **words: object) -> Any:
+    """The answer of the web server's own interface: what its pages ask."""
+    body = json.dumps({"query": GRAPHQL[what], "variables": words}).encode()
+    request = urllib.request.Request(f"{server}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        told = json.load(answer)
+    assert "errors" not in told, told["errors"]
+    return told["data"]
+
+
+def until(what: Callable[[], bool], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_run_cancelled_in_the_ui_stops_between_batches_and_is_gone_on_with(
+    server: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*arguments: str) -> Any:
+        capsys.readouterr()
+        main([*arguments, "--format", "json"])
+        return json.loads(capsys.readouterr().out)
+
+    with psycopg.connect(sandbox.environment["WIX_DATABASE_URL"], autocommit=True) as connection:
+
+        def changed() -> int:
+            [row] = connection.execute("SELECT count(*) FROM credit_pipeline.audit").fetchall()
+            return int(row[0])
+
+        plan = told("fix", "wix_app")["plan_id"]
+        main(["approve", plan, "--as", "eva", "--reason", "read it"])
+        rows = told("plans", "wix_app")["plans"][0]["rows"]
+        before = {str(row[0]): row for row in product(sandbox)}
+        connection.execute(SLOW)
+        config = {"plan_id": plan, "dry_run": False}
+        run = ask(server, "launch", job="wix_app_apply", config=config)["launchRun"]["run"]["runId"]
+        until(lambda: changed() > 0)
+        assert ask(server, "cancel", run=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+        until(lambda: ask(server, "status", run=run)["runOrError"]["status"] == "CANCELED")
+        written = changed()
+        assert written in {5, 15}, "the canary, and the batch after it where it was too late to stop it"
+        touched = [account for account, row in before.items() if row not in product(sandbox)]
+        assert len(touched) == written < rows
+        connection.execute("DROP FUNCTION slow CASCADE")
+
+        ended = told("apply", plan, "--live")
+        assert ended["state"] == "applied", ended
+        assert changed() == ended["outcomes"]["changed"]
