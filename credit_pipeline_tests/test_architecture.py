@@ -26,6 +26,7 @@ ROOMS = {
 PORTS_ONLY = {
     "credit_pipeline.services.ports",
     "credit_pipeline.services.inbox_ports",
+    "credit_pipeline.services.alert_ports",
     "credit_pipeline.services.system",
 }
 """All that adapters know of the services: the promises they keep, and the configuration as a value."""

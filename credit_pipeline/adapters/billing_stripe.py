@@ -12,6 +12,8 @@ from typing import Any, NoReturn, Self
 from credit_pipeline.adapters.bounded_http import Patience, Trouble, host_name
 from credit_pipeline.adapters.fan_out import FanOut
 from credit_pipeline.adapters.stripe_account import EARLY, AccountReading, longer_periods, since_window
+from credit_pipeline.adapters.stripe_events import MAX_PAGES as EVENT_PAGES
+from credit_pipeline.adapters.stripe_events import undelivered_events
 from credit_pipeline.adapters.stripe_get import Refused, Stop, StripeGet, Unknown, default_patience
 from credit_pipeline.adapters.stripe_invoices import with_evidence
 from credit_pipeline.adapters.stripe_list import Listing, StripeList, Window
@@ -22,14 +24,16 @@ from credit_pipeline.adapters.subscription_rows import listed_pull, listed_row
 from credit_pipeline.domain.account import Lookup
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.ids import BillingId
+from credit_pipeline.services.inbox_ports import Undelivered
 from credit_pipeline.services.ports import Progress, Pull
 
 MAX_PAGES = 5_000
 """Half a million rows, whose own requests take four minutes."""
+_READ = "subscriptions, customers and invoices"
 
 
 class StripeBilling:
-    """ports.Billing over Stripe's API.
+    """ports.Billing over Stripe's API, and inbox_ports.EventSource.
 
     `subject` and `plan` are paths of `stripe_paths`. `lookback` is how far back invoices are read; those of a longer
     period that still runs are read from its start. `base_url_name` and `credentials_name` are the words a person would
@@ -108,6 +112,24 @@ class StripeBilling:
         be reached, refuses the key, or answered nothing at all.
         """
         return self._all(now, progress) if ids is None else self._of(list(dict.fromkeys(ids)), now, progress)
+
+    def undelivered(self, oldest: datetime, newest: datetime, within: timedelta) -> Undelivered:
+        """The events of this time that Stripe could not deliver, oldest first, with doubts where some may be missing.
+
+        Raises SourceError where Stripe cannot be reached, refuses the key, or answered nothing at all.
+        """
+        end = time.monotonic() + min(within.total_seconds(), self._deadline_s)
+        lists = StripeList(self._api, end=end, max_pages=EVENT_PAGES, stop=lambda: lambda _: False)
+        window = Window(oldest=int(oldest.timestamp()), newest=int(newest.timestamp()))
+        listing = undelivered_events(lists, window)
+        if listing.trouble is not None and not listing.pages:
+            self._give_up(listing.trouble, read="events")
+        events = sorted(listing.rows.values(), key=lambda event: event.created)
+        return Undelivered(
+            events=tuple(events),
+            doubts=(*listing.doubts, *self._mode_doubts(listing.modes)),
+            too_many=bool(listing.doubts) and listing.trouble is None and listing.pages >= EVENT_PAGES,
+        )
 
     def _all(self, now: datetime, progress: Progress | None) -> Pull:
         modes: set[bool] = set()
@@ -196,10 +218,10 @@ class StripeBilling:
         answered, key = ("live", "test") if live else ("test", "live")
         return [f"the answers are of {answered} mode and the key is of {key} mode: correct {self._credentials_name}"]
 
-    def _give_up(self, trouble: Trouble) -> NoReturn:
+    def _give_up(self, trouble: Trouble, read: str = _READ) -> NoReturn:
         where = f"{self._system}: the billing API at {self._api.host}"
         if isinstance(trouble, Refused):
-            raise SourceError(f"{where} {self._refusal(trouble)}")
+            raise SourceError(f"{where} {self._refusal(trouble, read)}")
         if trouble.unreachable:
             raise SourceError(f"{where} cannot be reached ({trouble}): start it or correct {self._base_url_name}")
         raise SourceError(
@@ -207,11 +229,11 @@ class StripeBilling:
             f"check {self._base_url_name} and the provider's status"
         )
 
-    def _refusal(self, refused: Refused) -> str:
+    def _refusal(self, refused: Refused, read: str) -> str:
         if refused.allowed:
             return (
                 f"does not let the key read all it must ({refused}): give {self._credentials_name} the right to read "
-                "subscriptions, customers and invoices"
+                f"{read}"
             )
         return f"refuses the key ({refused}): correct {self._credentials_name}"
 

@@ -1,15 +1,18 @@
 """Opens all gateways of one system for the length of a run. Nothing is contacted before it is first used.
 
+But where there is a server for histories the product's database is asked at once whether our schema is in it: if not,
+memory and plans are those of `home_history.py`.
 The environment is looked at here and nowhere else: a missing variable is one sentence for its own system only.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from credit_pipeline.adapters.home_history import Place, Server, history_word, open_history, server_of
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.ports import Gateways, Store
 from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig, StripeConfig, WixConfig
@@ -17,37 +20,61 @@ from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig, Str
 if TYPE_CHECKING:
     from credit_pipeline.adapters.billing_stripe import StripeBilling
     from credit_pipeline.adapters.billing_wix import WixBilling
+    from credit_pipeline.adapters.memory import PostgresMemory
 
 
 @contextmanager
-def open_gateways(system: CreditSystem, home: Path, environ: Mapping[str, str]) -> Iterator[Gateways]:
+def open_gateways(
+    system: CreditSystem, home: Path, environ: Mapping[str, str], *, server: Server | None = None
+) -> Iterator[Gateways]:
     """The system's gateways, closed at the end. `home` is the working folder that keeps the snapshots.
 
-    Raises ConfigurationError where a variable is missing or is not what it should be.
+    `server` is where histories are kept, if not on the one that the environment names. Raises ConfigurationError where
+    a variable is missing or is not what it should be.
     """
     # Heavy imports: a command that shows help need not wait for database drivers.
     from credit_pipeline.adapters.inbox import PostgresInbox
     from credit_pipeline.adapters.memory import PostgresMemory
+    from credit_pipeline.adapters.outbox import PostgresOutbox
     from credit_pipeline.adapters.plan_store import PostgresPlans
     from credit_pipeline.adapters.snapshots import ParquetSnapshots
 
     check_environment(system, environ)
     reader, reading = database_of(system, environ, Role.READER)
     corrector, correcting = database_of(system, environ, Role.CORRECTOR)
-    with (
-        closing(_billing(system, environ)) as billing,
-        closing(PostgresMemory(reader, reading, recorder=(corrector, correcting))) as memory,
-        closing(PostgresPlans(correcting, corrector)) as plans,
-        closing(PostgresInbox(correcting, corrector)) as inbox,
-    ):
+    with ExitStack() as opened:
+        billing = opened.enter_context(closing(_billing(system, environ)))
+        memory = opened.enter_context(closing(PostgresMemory(reader, reading, recorder=(corrector, correcting))))
+        inbox = opened.enter_context(closing(PostgresInbox(correcting, corrector)))
+        kept = history_of(system, memory, environ, server)
+        if kept is not None:
+            corrector, correcting = kept
+            memory = opened.enter_context(closing(PostgresMemory(corrector, correcting)))
         yield Gateways(
             billing=billing,
             store=_store(reader, reading),
             memory=memory,
-            plans=plans,
+            plans=opened.enter_context(closing(PostgresPlans(correcting, corrector))),
             snapshots=ParquetSnapshots(system.name, home / "snapshots"),
             inbox=inbox,
+            outbox=opened.enter_context(closing(PostgresOutbox(correcting, corrector))),
+            at_home=kept is not None,
         )
+
+
+def history_of(
+    system: CreditSystem, memory: "PostgresMemory", environ: Mapping[str, str], server: Server | None
+) -> Place | None:
+    """Where the history is kept that `memory`'s database has no schema for; None where it has one, or nobody keeps it.
+
+    Raises StoreError where one of the two cannot be asked.
+    """
+    server = server or server_of(environ)
+    name = memory.absent() if server is not None else None
+    url = server() if server is not None and name is not None else None
+    if url is None or name is None:
+        return None
+    return open_history(system, url, name, history_word(environ))
 
 
 class Role(Enum):

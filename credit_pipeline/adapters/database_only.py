@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from credit_pipeline.adapters.connect import Role, database_of
+from credit_pipeline.adapters.connect import Role, database_of, history_of
+from credit_pipeline.adapters.home_history import Server, history_word
 from credit_pipeline.services.ports import Lifecycle, PlanStore, Store
 from credit_pipeline.services.system import CreditSystem
 
@@ -16,15 +17,38 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_lifecycle(system: CreditSystem, environ: Mapping[str, str]) -> Iterator[Lifecycle]:
+def open_lifecycle(
+    system: CreditSystem, environ: Mapping[str, str], *, server: Server | None = None
+) -> Iterator[Lifecycle]:
     """The system's lifecycle, closed at the end. What people decide goes through the approver's login, if it has one.
 
-    Raises ConfigurationError where the database's variable is missing.
+    With a `server` for histories it is that of the history where the product's database has no schema of ours; without
+    one it is always the product's. Raises ConfigurationError where the database's variable is missing.
     """
     from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
+    from credit_pipeline.adapters.memory import PostgresMemory
 
     system, url = database_of(system, environ, Role.APPROVER)
+    if server is not None:
+        with closing(PostgresMemory(system, url)) as memory:
+            system, url = history_of(system, memory, environ, server) or (system, url)
     with closing(PostgresLifecycle(url, system)) as lifecycle:
+        yield lifecycle
+
+
+@contextmanager
+def open_left_behind(
+    system: CreditSystem, product: str, environ: Mapping[str, str], server: Server
+) -> Iterator[Lifecycle | None]:
+    """The lifecycle kept elsewhere for the database at `product` before `init`; None where there is none."""
+    from credit_pipeline.adapters.home_history import left_behind
+    from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
+
+    place = left_behind(system, product, server, history_word(environ))
+    if place is None:
+        yield None
+        return
+    with closing(PostgresLifecycle(place[1], place[0])) as lifecycle:
         yield lifecycle
 
 

@@ -5,6 +5,7 @@ The product's table is read and told by generated functions alone (`webhook_func
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
@@ -21,6 +22,7 @@ from credit_pipeline.services.inbox_ports import (
     KnownWebhook,
     RecordState,
     Settlement,
+    UndeliveredEvent,
     WebhookRecord,
 )
 from credit_pipeline.services.system import CreditSystem
@@ -28,6 +30,7 @@ from credit_pipeline.services.system import CreditSystem
 _QUEUE = Queue(
     table="webhook_event", waiting="failed", ended="dead", retrying=WEBHOOKS, counted="q.attempts - q.forgiven"
 )
+_UNDELIVERED = "never delivered by the provider, for which it happened at"
 # A wait is lengthened by up to a tenth, so that what failed together does not come back together.
 _SETTLE = """
 UPDATE credit_pipeline.webhook_event AS e SET state = %(state)s, last_error = %(sentence)s,
@@ -61,6 +64,12 @@ SELECT e.id AS record, e.provider, e.event_id, e.type, e.account, e.state, e.att
        CASE WHEN e.state = 'failed' THEN e.next_attempt_at END AS next_attempt_at, e.finished_at, e.last_error AS said
 FROM credit_pipeline.webhook_event AS e
 WHERE e.system = %(system)s AND e.state = {state} ORDER BY e.id DESC LIMIT %(limit)s
+"""
+# By the product's own door, so that an event is one record whoever hands it over, and in the order of their creation.
+_KEEP = """
+SELECT count(*) FILTER (WHERE k.said = 'recorded') AS new
+FROM (SELECT credit_pipeline.record_webhook(%(provider)s, u.id, u.body, %(at)s, u.error, NULL, %(system)s) AS said
+      FROM unnest(%(ids)s::text[], %(bodies)s::bytea[], %(errors)s::text[]) AS u (id, body, error)) AS k
 """
 _REPLAY = """
 UPDATE credit_pipeline.webhook_event AS e SET state = 'claimed', forgiven = e.attempts, attempts = e.attempts + 1,
@@ -98,6 +107,24 @@ class PostgresInbox:
         """Whether this installation keeps failed webhooks; false before its schema has a place for them."""
         with self._transactions.begin() as cursor:
             return _QUEUE.there(cursor, self._name)
+
+    def keep(self, events: Sequence[UndeliveredEvent], pulled_at: datetime) -> int:
+        """Keeps events that the product never had, each once. Returns how many were new.
+
+        We asked the provider ourselves, so they count as verified at that moment.
+        """
+        words = {
+            "system": self._name,
+            "provider": self._system.billing.provider,
+            "at": pulled_at,
+            "ids": [event.event_id for event in events],
+            "bodies": [event.body for event in events],
+            "errors": [f"{_UNDELIVERED} {event.created:%Y-%m-%d %H:%M} UTC" for event in events],
+        }
+        with self._transactions.begin() as cursor:
+            row = cursor.execute(_KEEP, words).fetchone()
+        assert row is not None
+        return int(row["new"])
 
     def claim(self, by: str, limit: int = BATCH) -> Sequence[Claim]:
         """At most `limit` records that are due, the product's own among them, longest due first."""

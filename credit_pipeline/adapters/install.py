@@ -7,20 +7,12 @@ person says so. The functions' text is `write_functions.py`'s, pins are `pins.py
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from psycopg import sql
-from psycopg.rows import dict_row
 
-from credit_pipeline.adapters import migrations
 from credit_pipeline.adapters.pins import Billing, accept_catalogue, differences, pinned_credits, pins_sql, repin
-from credit_pipeline.adapters.postgres import explain, libpq_url
+from credit_pipeline.adapters.postgres import libpq_url
 from credit_pipeline.adapters.product_function import check_add
 from credit_pipeline.adapters.product_grants import database_grants, product_grants
 from credit_pipeline.adapters.product_needs import needs_of
@@ -36,15 +28,14 @@ from credit_pipeline.adapters.roles import (
     owner_found,
     step_back,
 )
-from credit_pipeline.adapters.transactions import Connection, Cursor, connect, translated
+from credit_pipeline.adapters.schema_versions import SCHEMA, schema_transaction, to_newest, versions
+from credit_pipeline.adapters.transactions import Cursor
 from credit_pipeline.adapters.witness import set_witness
 from credit_pipeline.adapters.write_functions import config_hash, render
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.ports import Decided
 from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig
 
-_MIGRATIONS = Path(migrations.__file__).parent
-_SCHEMA = _MIGRATIONS / "sql" / "schema.sql"
 OLDEST_SERVER = 13
 
 # Two `init` at once take turns: transaction-level, so that a pooler cannot keep it.
@@ -112,20 +103,8 @@ def install(
     render(system)  # a name that may not be one is refused before anything is asked
     url = libpq_url(url, system.name, env)
     unique = check_product_table(url, system)
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: connect(url, system.name, env),
-        poolclass=sqlalchemy.NullPool,
-        hide_parameters=True,
-    )
-    try:
-        with translated(system.name, env), engine.begin() as outer:
-            connection = cast(Connection, outer.connection.driver_connection)
-            return _installed(outer, connection.cursor(row_factory=dict_row), system, unique, billing, wanted)
-    except sqlalchemy.exc.DBAPIError as error:
-        raise explain(error, system.name, env) from None
-    finally:
-        engine.dispose()
+    with schema_transaction(url, system.name, env) as (outer, cursor):
+        return _installed(outer, cursor, system, unique, billing, wanted)
 
 
 def _installed(
@@ -144,7 +123,7 @@ def _installed(
         become_owner(cursor, system, owner)
     elif not wanted.walled:
         _check_product(cursor, system, unique)
-    schema_version = _migrate(outer, cursor, system)
+    schema_version = to_newest(outer, cursor, system.name)
     before = cursor.execute(
         "SELECT environment, config_hash FROM credit_pipeline.control WHERE system = %s", (system.name,)
     ).fetchone()
@@ -216,19 +195,18 @@ def _check_environment(system: CreditSystem, before: Mapping[str, object] | None
 def print_sql(system: CreditSystem, *, walled: bool = False, billing: Billing | None = None) -> str:
     """All of it as one script, for a DBA to read and run as the role that the pipeline connects as; walled, as a
     superuser or as who owns the product's tables and may make roles. `billing` is pinned where given."""
-    script = ScriptDirectory.from_config(_alembic())
-    revisions = list(reversed(list(script.walk_revisions())))
+    sql_of = versions()
     parts = [
         f"-- credit_pipeline for system {system.name}, into a database where it is not installed yet.",
         (_WALLED if walled else _SINGLE + _rights(system)).rstrip(),
         *([] if billing else [_UNPINNED]),
         "BEGIN;",
-        _SCHEMA.read_text(encoding="utf-8"),
-        *(revision.module.SQL.read_text(encoding="utf-8") for revision in revisions),
+        SCHEMA.read_text(encoding="utf-8"),
+        *sql_of.values(),
         "CREATE TABLE credit_pipeline.schema_version (version_num varchar(32) NOT NULL,\n"
         "    CONSTRAINT schema_version_pkc PRIMARY KEY (version_num));",
         sql.SQL("INSERT INTO credit_pipeline.schema_version VALUES ({});")
-        .format(sql.Literal(revisions[-1].revision))
+        .format(sql.Literal(list(sql_of)[-1]))
         .as_string(None),
         render(system),
         pins_sql(system, billing),
@@ -252,13 +230,6 @@ def _rights(system: CreditSystem) -> str:
     return "".join(f"--   {line}\n" for line in lines)
 
 
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
 def _check_server(cursor: Cursor, system: CreditSystem) -> int:
     version = cursor.connection.info.server_version // 10_000
     if version < OLDEST_SERVER:
@@ -272,18 +243,3 @@ def _check_server(cursor: Cursor, system: CreditSystem) -> int:
             f"{system.name}: this server is a read-only standby: give `{system.store.url_env}` the primary's URL"
         )
     return version
-
-
-def _migrate(outer: sqlalchemy.Connection, cursor: Cursor, system: CreditSystem) -> str:
-    cursor.execute(_SCHEMA.read_text(encoding="utf-8").encode())
-    config = _alembic()
-    config.attributes["connection"] = outer
-    try:
-        command.upgrade(config, "head")
-    except CommandError:
-        raise ConfigurationError(
-            f"{system.name}: the installed schema is of a newer version than this program: upgrade credit-pipeline"
-        ) from None
-    row = cursor.execute("SELECT version_num FROM credit_pipeline.schema_version").fetchone()
-    assert row is not None
-    return str(row["version_num"])

@@ -1,7 +1,8 @@
 """What earlier runs left behind, in our own schema of the product's database (port MemoryStore).
 
-The class that owns the connections and its short questions live here; the two long ones are `memory_record` and
-`memory_recall`. Saved plans and the audit are `plan_store`'s. Transactions only, nothing kept in the session.
+The class that owns the connections and its short questions live here; the longer ones are `memory_record`,
+`memory_recall`, `memory_waiting` and `balance_history`. Saved plans and the audit are `plan_store`'s. Transactions
+only, nothing kept in the session.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from credit_pipeline.adapters import memory_recall, memory_record
+from credit_pipeline.adapters import balance_history, home_history, memory_recall, memory_record, memory_waiting
 from credit_pipeline.adapters.postgres import arrow_transaction, libpq_url, remember_setting
 from credit_pipeline.adapters.transactions import Cursor, Row, Transactions
 from credit_pipeline.domain.account import Memory
+from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import YearlyMode
-from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
+from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow, WaitingFinding
 from credit_pipeline.services.system import CreditSystem
 
 # Times come back in UTC whatever the database's own zone: fingerprints and evidence hold their text.
@@ -90,6 +92,11 @@ class PostgresMemory:
                 return False
             return cursor.execute(_INSTALLED, (self._system,)).fetchone() is not None
 
+    def absent(self) -> str | None:
+        """What the history of this database is called elsewhere (`home_history`); None where our schema is here."""
+        with self._reading() as cursor:
+            return home_history.database_for(cursor, self._system)
+
     def observations(self) -> pa.Table:
         """The current observation of every account (schema OBSERVATIONS)."""
         with arrow_transaction(self._url, self._system, self._env, read_only=True) as cursor:
@@ -117,6 +124,22 @@ class PostgresMemory:
         """Accounts exempted by a person, at `now`."""
         with self._reading() as cursor:
             return frozenset(row["account"] for row in cursor.execute(_EXEMPT, (self._system, now)))
+
+    def waiting(self, now: datetime) -> list[WaitingFinding]:
+        """Open and acknowledged findings, without those that our corrections answered since the last collection."""
+        with self._reading() as cursor:
+            last = cursor.execute(_LAST, (self._system,)).fetchone()
+            return memory_waiting.waiting(cursor, self._system, now, last["audit_seq"] if last else 0)
+
+    def collections(self, since: datetime, most: int) -> list[datetime]:
+        """When the complete collections since then were read, oldest first; at most `most`, the newest among them."""
+        with self._reading() as cursor:
+            return balance_history.collections(cursor, self._system, since, most)
+
+    def balances_at(self, times: Sequence[datetime]) -> list[BalancePoint]:
+        """What all accounts held together at these times of collections, in their order."""
+        with self._reading() as cursor:
+            return balance_history.balances_at(cursor, self._system, times)
 
     def mismatches(
         self, now: datetime, *, states: Sequence[str] = ("open", "acknowledged"), limit: int = 1_000

@@ -1,5 +1,6 @@
 """What a complete collection leaves in our schema: one transaction on Arrow, set-based, a no-op the second time.
 
+The alert about what it found is among it, so that neither is there without the other; `outbox.py` has it delivered.
 What is found again is in `memory_recall`; the class that owns the connections is in `memory`.
 """
 
@@ -101,26 +102,48 @@ FROM version AS v WHERE NOT v.known ORDER BY v.account
 # Leans on mismatch_pkey. An acceptance that ran out, like a resolution, ends when the finding is seen again; waits
 # count from that new opening. What once became an event stays one while it is open. A state that an undo put back is
 # found only where it is another one by now (domain/undone.py).
+# People are told of what is open, for somebody to act on, and not as they were last told in this opening.
 _FINDINGS = """
-INSERT INTO credit_pipeline.mismatch AS m
-    (system, fingerprint, account, billing_id, code, severity, lane, is_event, expected, actual, evidence, delta,
-     opened_at, first_seen, last_seen)
-SELECT $1, f.fingerprint, f.account, f.billing_id, f.code, f.severity, f.lane, f.is_event, f.expected::jsonb,
-       f.actual::jsonb, f.evidence::jsonb, f.delta, $2::timestamptz, $2, $2
-FROM pg_temp.credit_pipeline_found AS f
-ON CONFLICT (system, fingerprint) DO UPDATE SET
-    account = EXCLUDED.account, billing_id = EXCLUDED.billing_id, severity = EXCLUDED.severity, lane = EXCLUDED.lane,
-    expected = EXCLUDED.expected, actual = EXCLUDED.actual, evidence = EXCLUDED.evidence, delta = EXCLUDED.delta,
-    last_seen = EXCLUDED.last_seen, seen_count = m.seen_count + 1,
-    is_event = EXCLUDED.is_event OR (m.is_event AND m.state <> 'resolved'),
-    (state, opened_at, closed_at, closed_why, accepted_until) = (
-        SELECT CASE WHEN again THEN 'open' ELSE m.state END,
-               CASE WHEN again THEN EXCLUDED.opened_at ELSE m.opened_at END,
-               CASE WHEN NOT again THEN m.closed_at END, CASE WHEN NOT again THEN m.closed_why END,
-               CASE WHEN NOT again THEN m.accepted_until END
-        FROM (SELECT m.state = 'resolved' OR (m.state = 'accepted' AND (
-                  coalesce(m.accepted_until <= EXCLUDED.last_seen, false) OR (m.closed_why = 'undone'
-                  AND m.code IN ('plan_mismatch', 'status_mismatch', 'subscription_ended')))) AS again) AS life)
+WITH seen AS (
+    INSERT INTO credit_pipeline.mismatch AS m
+        (system, fingerprint, account, billing_id, code, severity, lane, is_event, expected, actual, evidence, delta,
+         opened_at, first_seen, last_seen, told, told_at)
+    SELECT $1, f.fingerprint, f.account, f.billing_id, f.code, f.severity, f.lane, f.is_event, f.expected::jsonb,
+           f.actual::jsonb, f.evidence::jsonb, f.delta, $2::timestamptz, $2, $2,
+           CASE WHEN f.lane <> 'none' THEN jsonb_build_array(f.severity, f.lane, f.expected::jsonb, f.delta) END,
+           CASE WHEN f.lane <> 'none' THEN $2 END
+    FROM pg_temp.credit_pipeline_found AS f
+    ON CONFLICT (system, fingerprint) DO UPDATE SET
+        account = EXCLUDED.account, billing_id = EXCLUDED.billing_id, severity = EXCLUDED.severity,
+        lane = EXCLUDED.lane, expected = EXCLUDED.expected, actual = EXCLUDED.actual, evidence = EXCLUDED.evidence,
+        delta = EXCLUDED.delta, last_seen = EXCLUDED.last_seen, seen_count = m.seen_count + 1,
+        is_event = EXCLUDED.is_event OR (m.is_event AND m.state <> 'resolved'),
+        (state, opened_at, closed_at, closed_why, accepted_until, aged_at, told, told_at) = (
+            SELECT CASE WHEN again THEN 'open' ELSE m.state END,
+                   CASE WHEN again THEN EXCLUDED.opened_at ELSE m.opened_at END,
+                   CASE WHEN NOT again THEN m.closed_at END, CASE WHEN NOT again THEN m.closed_why END,
+                   CASE WHEN NOT again THEN m.accepted_until END, CASE WHEN NOT again THEN m.aged_at END,
+                   CASE WHEN again OR news THEN EXCLUDED.told ELSE m.told END,
+                   CASE WHEN again OR news THEN EXCLUDED.told_at ELSE m.told_at END
+            FROM (SELECT m.state = 'open' AND EXCLUDED.told <> coalesce(m.told, '[]') AS news,
+                      m.state = 'resolved' OR (m.state = 'accepted' AND (
+                      coalesce(m.accepted_until <= EXCLUDED.last_seen, false) OR (m.closed_why = 'undone'
+                      AND m.code IN ('plan_mismatch', 'status_mismatch', 'subscription_ended')))) AS again) AS life)
+    RETURNING m.code, m.severity, m.delta, m.first_seen, m.opened_at, m.told_at
+), news AS (
+    SELECT s.code, s.severity, s.delta,
+           CASE $2 WHEN s.first_seen THEN 'new' WHEN s.opened_at THEN 'reopened' ELSE 'changed' END AS how
+    FROM seen AS s WHERE s.told_at = $2
+)
+INSERT INTO credit_pipeline.outbox (system, kind, subject, content)
+SELECT $1, 'findings', $3, jsonb_build_object(
+    'how', (SELECT jsonb_object_agg(how, n) FROM (SELECT how, count(*) AS n FROM news GROUP BY how) AS c),
+    'codes', (SELECT jsonb_object_agg(code, n) FROM (SELECT code, count(*) AS n FROM news GROUP BY code) AS c),
+    'severities', (SELECT jsonb_object_agg(severity, n)
+                   FROM (SELECT severity, count(*) AS n FROM news GROUP BY severity) AS c),
+    'lost', (SELECT coalesce(sum(delta), 0) FROM news WHERE code = 'unexplained_decrease'))
+WHERE EXISTS (SELECT FROM news)
+ON CONFLICT (system, kind, subject) DO NOTHING
 """
 _CLOSED = """
 UPDATE credit_pipeline.mismatch AS m SET state = 'resolved', closed_at = $2, closed_why = c.why
@@ -174,7 +197,8 @@ def record(
         cursor.execute(_OBSERVATIONS, parameters=(system, previous or as_of))
     if changed.num_rows >= max(MANY, collection.population // 10):
         cursor.execute("ANALYZE credit_pipeline.observation")
-    for statement in (_FINDINGS, _CLOSED, _GONE):
+    cursor.execute(_FINDINGS, parameters=(system, as_of, collection.run_id))
+    for statement in (_CLOSED, _GONE):
         cursor.execute(statement, parameters=(system, as_of))
 
 

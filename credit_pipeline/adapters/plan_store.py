@@ -256,6 +256,8 @@ class PostgresPlans:
     def _move(self, cursor: Cursor, plan_id: str, state: str, failures: Sequence[str]) -> None:
         words = {"plan": plan_id, "state": state, "failures": json.dumps(list(failures)), "final": state in _FINAL}
         cursor.execute(_STATE, words)
+        if state == "quarantined":
+            saved_plans.tell_of_quarantine(cursor, plan_id)
 
     def _control(self) -> Row:
         with self._transactions.begin() as cursor:

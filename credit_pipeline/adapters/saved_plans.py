@@ -33,6 +33,18 @@ SELECT plan_id, system, digest, state, as_of, created_at, run_id, population, en
        (SELECT k.four_eyes FROM credit_pipeline.control AS k WHERE k.system = correction_plan.system) AS four_eyes
 FROM credit_pipeline.correction_plan WHERE system = %s
 """
+# One alert a plan, however often it is refused: what its rows would move is told, not whose they are.
+_QUARANTINED = """
+INSERT INTO credit_pipeline.outbox (system, kind, subject, content)
+SELECT p.system, 'plan_quarantined', p.plan_id, jsonb_build_object('rows', c.n, 'credits', c.moved,
+                                                                   'failures', p.failures)
+FROM credit_pipeline.correction_plan AS p
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n,
+           coalesce(sum(abs(coalesce(w.grant_credits, 0) + w.total_delta - w.used_delta)), 0) AS moved
+    FROM credit_pipeline.correction AS w WHERE w.plan_id = p.plan_id) AS c
+WHERE p.plan_id = %s ON CONFLICT (system, kind, subject) DO NOTHING
+"""
 # Before and after come from the audit, so a plan shows what was written and not what was meant.
 _ROWS = """
 SELECT c.*, a.payload::jsonb -> 'before' AS before, a.payload::jsonb -> 'after' AS after
@@ -119,3 +131,8 @@ def _plan_row(row: Row) -> PlanRow:
 
 def _saved(plan: Row, rows: tuple[PlanRow, ...]) -> SavedPlan:
     return SavedPlan(**{**plan, "failures": tuple(plan["failures"])}, rows=rows)
+
+
+def tell_of_quarantine(cursor: Cursor, plan_id: str) -> None:
+    """Has people told that the plan was refused; the caller has just said so in the same transaction."""
+    cursor.execute(_QUARANTINED, (plan_id,))

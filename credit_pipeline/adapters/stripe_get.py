@@ -16,7 +16,9 @@ from credit_pipeline.adapters.stripe_wire import Object, error_of
 from credit_pipeline.domain.errors import ConfigurationError
 
 T = TypeVar("T")
-Params = Mapping[str, str | int]
+Param = str | int | tuple[str, ...]
+"""A parameter's value; several stand for a parameter that is given so often."""
+Params = Mapping[str, Param]
 Stop = Callable[[Trouble], bool]
 
 _OK, _BAD_REQUEST, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 200, 400, 401, 403, 404, 409
@@ -86,7 +88,7 @@ class StripeGet:
 
     def get(self, path: str, params: Params, read: Callable[[Object], T], *, end: float, stop: Stop) -> T:
         """What `read` makes of the answer; an answer it refuses with WireError is asked for again. Raises Trouble."""
-        target = f"{path}?{urlencode(params)}" if params else path
+        target = f"{path}?{urlencode(params, doseq=True)}" if params else path
 
         def once() -> T:
             if not self._rate.acquire("all", end - time.monotonic()):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from credit_pipeline.adapters.bounded_http import Trouble
-from credit_pipeline.adapters.stripe_get import Params, Refused, Stop, StripeGet, Unknown
+from credit_pipeline.adapters.stripe_get import Param, Params, Refused, Stop, StripeGet, Unknown
 from credit_pipeline.adapters.stripe_values import WireError
 from credit_pipeline.adapters.stripe_wire import Page, parse_page
 
@@ -102,7 +102,7 @@ class StripeList:
         on_page: OnPage | None,
     ) -> Listing[T]:
         listing: Listing[T] = Listing(noun=noun, last=window.newest if window else None)
-        asked: dict[str, str | int] = {"limit": PAGE_SIZE, **params, **(window.params if window else {})}
+        asked: dict[str, Param] = {"limit": PAGE_SIZE, **params, **(window.params if window else {})}
         while True:
             if listing.pages >= self._max_pages:
                 listing.ended_early(f"it did not end within {self._max_pages:,} pages")

@@ -8,15 +8,17 @@ from typing import Annotated
 
 from pydantic import Field
 
+from credit_pipeline.adapters.schema_alerts import AlertsWords, alerts_config
 from credit_pipeline.adapters.schema_billing import BillingWords, billing_config
 from credit_pipeline.adapters.schema_policy import PolicyWords, policy_of, without_effect
+from credit_pipeline.adapters.schema_schedule import ScheduleWords, declared_twice, timetables
 from credit_pipeline.adapters.schema_store import LedgerWords, StoreWords, store_config
 from credit_pipeline.adapters.schema_webhooks import WebhookWords, webhook_table
-from credit_pipeline.adapters.system_values import Count, Cron, Flag, Name, Section, Text, TimeZone, listed
+from credit_pipeline.adapters.system_values import Count, Flag, Name, Section, Text, listed
 from credit_pipeline.adapters.yaml_text import Loc
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
-from credit_pipeline.services.system import CreditSystem, ScheduleConfig
+from credit_pipeline.services.system import CreditSystem
 
 COMPONENT_TYPES = (
     "credit_pipeline.components.CreditReconciliation",
@@ -39,13 +41,6 @@ class PlanWords(Section):
     yearly: YearlyMode | None = None
 
 
-class ScheduleWords(Section):
-    """When the reconcile job runs by itself."""
-
-    cron: Cron = "0 */6 * * *"
-    timezone: TimeZone = "UTC"
-
-
 class AutomationWords(Section):
     """Whether scheduled runs may write."""
 
@@ -65,6 +60,7 @@ class SystemAttributes(Section):
     policy: PolicyWords = PolicyWords()
     schedule: ScheduleWords = ScheduleWords()
     automation: AutomationWords = AutomationWords()
+    alerts: AlertsWords = AlertsWords()
 
 
 def contradictions(words: SystemAttributes) -> Iterator[tuple[Loc, str]]:
@@ -75,6 +71,8 @@ def contradictions(words: SystemAttributes) -> Iterator[tuple[Loc, str]]:
         yield ("billing", "provider"), f"a store of layout `{layout}` does not go with `{provider}`: {pairs} do"
     for key, sentence in without_effect(words.policy, layout):
         yield ("policy", key), sentence
+    for key, sentence in declared_twice(words.schedule):
+        yield ("schedule", key), sentence
     unread = isinstance(words.store, LedgerWords) and words.store.transactions.reference is None
     if unread and "reference" in words.policy.model_fields_set:
         yield (
@@ -93,8 +91,9 @@ def credit_system(name: str, words: SystemAttributes) -> CreditSystem:
         policy=policy_of(words.policy, automation_apply=words.automation.apply),
         store=store_config(words.store),
         billing=billing_config(words.billing),
-        schedule=ScheduleConfig(**dict(words.schedule)),
+        schedule=timetables(words.schedule),
         webhooks=webhook_table(words.webhooks) if words.webhooks else None,
+        alerts=alerts_config(words.alerts),
     )
 
 

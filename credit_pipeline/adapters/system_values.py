@@ -27,6 +27,8 @@ _LOOKBACK = (timedelta(days=31), timedelta(days=400))
 
 _SNAPSHOT_AGE = (timedelta(minutes=1), timedelta(hours=24))
 _CLOCK_SKEW = (timedelta(seconds=1), timedelta(minutes=10))
+_CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+_LONGEST_JITTER = timedelta(minutes=59)
 _FLAP_WINDOW = (timedelta(hours=1), timedelta(days=31))
 MOST_ROWS = 200
 """A batch is one transaction under locks that the product waits for; the database refuses more."""
@@ -100,6 +102,13 @@ def _within(least: timedelta, most: timedelta) -> Callable[[Any], timedelta]:
     return checked
 
 
+def _jitter(value: Any) -> timedelta:
+    span = _time(value)
+    if span > _LONGEST_JITTER or span % timedelta(minutes=1):
+        raise refused("a shift is whole minutes within the hour, from `1 min` to `59 min`")
+    return span
+
+
 def _written(span: timedelta) -> str:
     unit = next(unit for unit in reversed(_UNITS) if span % _UNITS[unit] == timedelta())
     return f"{span // _UNITS[unit]} {unit}"
@@ -163,6 +172,9 @@ def _https(url: str) -> str:
 def _cron(text: str) -> str:
     if not re.fullmatch(r"[\d*/,-]+( [\d*/,a-zA-Z-]+){4}", text):
         raise refused("a cron line has five fields: minute, hour, day, month, weekday, such as `0 */6 * * *`")
+    for field, (name, least, most) in zip(text.split(" "), _CRON_FIELDS, strict=True):
+        if any(not least <= int(number) <= most for number in re.findall(r"(?<!/)(?<!\d)\d+", field)):
+            raise refused(f"the {name} of a cron line is from {least} to {most}: correct it")
     return text
 
 
@@ -197,6 +209,7 @@ SnapshotAge = Annotated[
 ClockSkew = Annotated[
     timedelta, BeforeValidator(_within(*_CLOCK_SKEW)), WithJsonSchema({"type": "string", "examples": ["30 s"]})
 ]
+Jitter = Annotated[timedelta, BeforeValidator(_jitter), WithJsonSchema({"type": "string", "examples": ["20 min"]})]
 FlapWindow = Annotated[
     timedelta, BeforeValidator(_within(*_FLAP_WINDOW)), WithJsonSchema({"type": "string", "examples": ["24 h"]})
 ]

@@ -38,6 +38,26 @@ def dagster_storage(session: Session) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def history_server(session: Session) -> Iterator[Callable[[], str | None]]:
+    """Gives the server that keeps the history of products without our schema: Dagster's, started when first asked for.
+
+    None where it does not start; then there is a report all the same, only without history.
+    """
+    from credit_pipeline.domain.errors import StoreError
+
+    with contextlib.ExitStack() as while_used:
+
+        def url() -> str | None:
+            try:
+                return while_used.enter_context(dagster_storage(session))
+            except StoreError as error:
+                session.say(f"Nothing is remembered: {error}")
+                return None
+
+        yield url
+
+
+@contextlib.contextmanager
 def sandbox_for(session: Session, system: CreditSystem) -> Iterator[None]:
     """The sandbox's servers and variables, where the working folder has one and none of the system's is set."""
     if not may_use_sandbox(session, system):

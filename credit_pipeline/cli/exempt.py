@@ -64,7 +64,7 @@ def _set(
     if until is not None and until < datetime.now(UTC):
         raise click.UsageError(f"--until {until:%Y-%m-%d} is past: give a later day, or --end to end an exemption")
     decided = decided_by(system.name, who, reason)
-    with session.lifecycle(system) as lifecycle:
+    with session.history(system) as lifecycle:
         accounts = accounts_in(system, open_store(system, os.environ), ids)
         renewed = lifecycle.exempt(accounts, decided, until=until)
     day = until.date().isoformat() if until else None
@@ -79,7 +79,7 @@ def _end(session: Session, system: CreditSystem, ids: tuple[str, ...], who: str,
 
     decided = decided_by(system.name, who, reason)
     accounts = [AccountId(account) for account in dict.fromkeys(ids)]
-    with session.lifecycle(system) as lifecycle:
+    with session.history(system) as lifecycle:
         lifecycle.end_exemptions(accounts, decided)
     ended = {"decision": "end", "accounts": accounts, "renewed": [], "until": None, "by": decided.who}
     return _show(session, {"system": system.name, **ended})
@@ -89,7 +89,7 @@ def _list(session: Session, system: CreditSystem, *, given: bool) -> int:
     if given:
         raise click.UsageError("--list takes nothing else")
     now = datetime.now(UTC)
-    with session.lifecycle(system) as lifecycle:
+    with session.history(system) as lifecycle:
         exemptions = [
             {
                 "account_id": one.account_id,

@@ -46,12 +46,15 @@ def fix(session: Session, system: str, live: bool, save: bool, accounts: tuple[s
 def _run(session: Session, system: CreditSystem, *, live: bool, accounts: Sequence[str]) -> RunResult:
     from credit_pipeline.cli.borrowed import sandbox_for
     from credit_pipeline.cli.named_accounts import named_accounts
-    from credit_pipeline.cli.saved_plan import require_installed, require_writable
+    from credit_pipeline.cli.saved_plan import missing_to_write, require_installed, require_writable
 
     with sandbox_for(session, system):
         with session.gateways(system) as gateways:  # what can be refused is refused before a run exists
-            require_writable(system)
-            require_installed(system, gateways)
+            if gateways.at_home and not live:
+                session.say(f"Only shown, and kept in the working folder: {missing_to_write(system)}")
+            else:
+                require_writable(system)
+                require_installed(system, gateways)
             named = named_accounts(system, gateways, accounts) or ()
         with session.instance() as instance, session.progress("asking billing") as progress:
             from credit_pipeline.orchestration.runs import reconcile_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ _NOTHING_TO_HARDEN = """\
 -- {system}: nothing to harden. A counter has no transactions that a key could tell apart; its handler must look at the
 -- plan in the row first, which every correction writes, and grant nothing where it is the billed one already.
 """
+_SHOWN = 10
 
 
 @click.command(cls=Command)
@@ -116,8 +118,45 @@ def _installed(session: Session, system: CreditSystem, wanted: Wanted) -> dict[s
         if not url:
             raise ConfigurationError(f"{system.name}: set {system.store.url_env} to the credit store's Postgres URL")
         billing = billing_identity(system, os.environ)
+        left = tuple(_left_at_home(session, system, url))
         shown = asdict(install(url, system, billing, wanted))
+        if shown["first"]:
+            shown["notes"] = (*shown["notes"], *left)
     return shown | {"billing": dict(billing) if billing else None}
+
+
+def _left_at_home(session: Session, system: CreditSystem, product: str) -> Iterator[str]:
+    """What people said before about this database counts no more; nobody may find that out from a correction."""
+    import os
+
+    from credit_pipeline.adapters.database_only import open_left_behind
+    from credit_pipeline.adapters.home_history import DAGSTER_URL
+    from credit_pipeline.cli.borrowed import history_server
+    from credit_pipeline.services.lifecycle import WAITING
+    from credit_pipeline.services.ports import Chosen
+
+    if not os.environ.get(DAGSTER_URL) and not (session.home / "postgres").is_dir():
+        return
+    with history_server(session) as server, open_left_behind(system, product, os.environ, server) as lifecycle:
+        if lifecycle is None:
+            return
+        events = [one for one in lifecycle.mismatches(WAITING, Chosen()) if one.is_event]
+        exempt = [one.account_id for one in lifecycle.exemptions()]
+        accepted = lifecycle.counts(Chosen()).get("accepted", 0)
+    yield "history: it begins anew in this database; that of the working folder counts no more and is not taken along"
+    if events:
+        yield f"open there, and not found again here: {_some(f'{one.code} of {one.account_id}' for one in events)}"
+    if exempt:
+        again = f"credit-pipeline exempt {system.name} ID --as YOU --reason WHY"
+        yield f"exempt there, and not exempt here before `{again}`: {_some(exempt)}"
+    if accepted:
+        yield f"accepted there, and open again here if still true: {accepted:,} findings"
+
+
+def _some(named: Iterable[str]) -> str:
+    everyone = sorted(named)
+    more = len(everyone) - _SHOWN
+    return ", ".join(everyone[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _text(shown: dict[str, Any]) -> list[RenderableType]:

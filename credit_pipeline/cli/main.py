@@ -34,6 +34,7 @@ COMMANDS = {
     "sync": "credit_pipeline.cli.sync",
     "webhooks": "credit_pipeline.cli.webhooks",
     "mismatches": "credit_pipeline.cli.mismatches",
+    "alerts": "credit_pipeline.cli.alerts",
     "exempt": "credit_pipeline.cli.exempt",
     "stop": "credit_pipeline.cli.stop",
     "resume": "credit_pipeline.cli.stop",

@@ -57,20 +57,22 @@ def list_(
     ctx: click.Context, codes: tuple[str, ...], accounts: tuple[str, ...], state: str | None, everything: bool
 ) -> int:
     """Show findings, those that wait longest first."""
+    from credit_pipeline.services.aging import by_age, step
     from credit_pipeline.services.lifecycle import STATES, WAITING, known_words
     from credit_pipeline.services.ports import Chosen
 
     session, system = _of(ctx)
     chosen = known_words(system.name, Chosen(codes=codes, accounts=accounts))
     states = STATES if state == "all" else WAITING if state is None else (state,)
-    with session.lifecycle(system) as lifecycle:
+    with session.history(system) as lifecycle:
         found = lifecycle.mismatches(states, chosen)
         counts = lifecycle.counts(chosen)
     now = datetime.now(UTC)
     shown = {
         "system": system.name,
-        "mismatches": [_line(one, now, system) for one in found],
+        "mismatches": [_line(one, now, system) | {"age": step(now - one.opened_at)} for one in found],
         "counts": {name: counts.get(name, 0) for name in STATES},
+        "ages": by_age(now - one.opened_at for one in found if one.state in WAITING),
     }
 
     def text() -> list[RenderableType]:
@@ -103,7 +105,7 @@ def ack(
 
     session, system = _of(ctx)
     decided = decided_by(system.name, who, reason)
-    with session.lifecycle(system) as lifecycle:
+    with session.history(system) as lifecycle:
         chosen = _chosen(fingerprints, codes, accounts)
         named = to_acknowledge(system.name, lifecycle, chosen, everything=everything)
         if not _goes_on(session, system, "ack", named, by_name=bool(fingerprints)):
@@ -137,7 +139,7 @@ def accept(
 
     session, system = _of(ctx)
     decided = decided_by(system.name, who, reason)
-    with session.lifecycle(system) as lifecycle:
+    with session.history(system) as lifecycle:
         chosen = _chosen(fingerprints, codes, accounts)
         named, unknown = to_accept(system.name, lifecycle, chosen, everything=everything)
         if unknown:

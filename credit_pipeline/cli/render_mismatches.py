@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from credit_pipeline.cli.render_cells import counted, grid, moment, plain, signed, unbroken
+from credit_pipeline.services.aging import spoken
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,6 +23,8 @@ def render_mismatches(shown: Mapping[str, Any], *, everything: bool) -> list[Ren
     parts: list[RenderableType] = [Text(f"{system}: {counts}", style="bold")]
     if not found:
         return parts
+    if waits := spoken(shown["ages"]):
+        parts.append(Text(f"waiting: {waits}"))
     listed = found if everything else found[:SHOWN]
     parts += ["", _table(listed)]
     if len(found) > len(listed):

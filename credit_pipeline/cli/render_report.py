@@ -13,6 +13,7 @@ from rich.text import Text
 
 from credit_pipeline.cli.render_cells import balance, counted, grid, moment, number, plain, signed, unbroken
 from credit_pipeline.domain.codes import CODES, Code
+from credit_pipeline.services.aging import spoken
 from credit_pipeline.services.report import Mismatch, Report
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _LOUDEST = ("critical", "error", "warning", "info")
 def render_report(report: Report, *, everything: bool = False) -> list[RenderableType]:
     """The whole report; `everything` lists all mismatches instead of the first twenty."""
     parts: list[RenderableType] = [Text(summary(report), style="bold"), Text(source_line(report))]
+    if waits := spoken(report.ages):
+        parts.append(Text(f"to act on: {waits}"))
     if report.mismatches:
         parts += ["", _classes(report), "", *_mismatches(report, len(report.mismatches) if everything else SHOWN)]
     parts += ["", _layers(report.identities) if "users" in report.identities else Text(identities_line(report))]

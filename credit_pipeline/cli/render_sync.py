@@ -47,6 +47,14 @@ def render_webhooks(shown: Mapping[str, Any]) -> list[RenderableType]:
     return parts
 
 
+def render_pulled(system: str, sentence: str, *, new: int) -> list[RenderableType]:
+    """What was fetched, and what to type next."""
+    parts: list[RenderableType] = [f"{system}: {sentence}"]
+    if new:
+        parts += ["", unbroken(f"to see them: credit-pipeline webhooks {system} list")]
+    return parts
+
+
 def render_repaired(shown: Mapping[str, Any]) -> list[RenderableType]:
     """What became of replayed records."""
     system, records = shown["system"], shown["records"]

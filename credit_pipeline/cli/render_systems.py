@@ -48,7 +48,20 @@ def _facts(system: Mapping[str, Any]) -> RenderableType:
         ("installed", " · ".join(filter(None, (installed, system["install"], eyes)))),
         ("last complete", f"{moment(system['last_complete_collection'])}"),
         ("schedule", f"{schedule['cron']} {schedule['timezone']}, {writes}; runs while credit-pipeline ui does"),
+        ("health", f"{schedule['health']['cron']} {schedule['health']['timezone']}, writes nothing"),
+        ("alerts", _alerts(system)),
         ("ready", system["readiness"]),
     ):
         table.add_row(name, plain(value))
     return table
+
+
+def _alerts(system: Mapping[str, Any]) -> str:
+    """Where they go, and what did not get there."""
+    missing = [name for name, ok in system["alerts"]["variables"].items() if not ok]
+    told = ", ".join(system["alerts"]["sinks"]) + "".join(f", {name} MISSING" for name in missing)
+    left = system["undelivered"]
+    if not left or not left["waiting"]:
+        return told
+    late = f", {left['late']:,} late" if left["late"] else ""
+    return f"{told}; {left['waiting']:,} to deliver{late}" + (f": {left['last_error']}" if left["last_error"] else "")

@@ -1,4 +1,4 @@
-"""`sandbox up`, `down`, `truth`: two products with broken balances and their billing providers, left running."""
+"""`sandbox up`, `down`, `truth`, `call`: two broken products and their billing providers, left running."""
 
 from __future__ import annotations
 
@@ -76,4 +76,35 @@ def truth(session: Session) -> int:
         session.show(planted, list)
     else:
         session.write(json.dumps(planted, indent=2) + "\n")
+    return NOTHING
+
+
+@sandbox.command(cls=Command)
+@click.argument("system")
+@click.argument("caller", type=click.Choice(["provisioned", "opened", "button", "webhook"]))
+@click.argument("account", metavar="ID")
+@click.pass_obj
+def call(session: Session, system: str, caller: str, account: str) -> int:
+    """Call a door as the product's own code does.
+
+    `provisioned` makes an account of that id and asks for a look at it, `opened` and `button` ask for one, `webhook`
+    hands over an event about ID that the handler could not handle. All under a login that may do nothing else.
+    """
+    from credit_pipeline.sandbox import lifecycle
+    from credit_pipeline.sandbox.callers import CALLERS, Callers
+
+    with lifecycle.running(session.home) as variables:
+        url_env = lifecycle.sandbox_system(system).store.url_env
+        with Callers(variables[url_env], system) as callers:
+            said = CALLERS[caller](callers, account)
+    door = "record_webhook" if caller == "webhook" else "request_sync"
+    shown = {"system": system, "caller": caller, "account_id": account, "door": door, "said": said}
+    command = f"webhooks {system} list" if caller == "webhook" else f"sync {system} {shlex.quote(account)}"
+
+    def text() -> list[Any]:
+        from credit_pipeline.cli.render_cells import unbroken
+
+        return [f"{system}: {door} said {said}", unbroken(f"the sensor goes on; by hand: credit-pipeline {command}")]
+
+    session.show(shown, text)
     return NOTHING

@@ -66,16 +66,26 @@ def require_writable(system: CreditSystem) -> None:
 
     Called where the system's variables are those of the sandbox, if it stands in for its sources.
     """
+    missing = missing_to_write(system)
+    if missing is not None:
+        raise NotInstalled(missing)
+
+
+def missing_to_write(system: CreditSystem) -> str | None:
+    """The sentence about what is to be done before plans can be applied; None where nothing is."""
     from credit_pipeline.adapters.database_only import writing_rights
 
-    missing = writing_rights(system, os.environ).missing
-    if missing is not None:
-        raise NotInstalled(f"{missing}; check, health and account work")
+    rights = writing_rights(system, os.environ)
+    if rights.missing is not None:
+        return f"{rights.missing}; check, health and account work"
+    return _no_schema(system) if rights.install is None else None
 
 
 def require_installed(system: CreditSystem, gateways: Gateways) -> None:
     """Raises NotInstalled where there is nowhere to keep a plan."""
     if not gateways.memory.installed():
-        raise NotInstalled(
-            f"{system.name}: the database has no schema credit_pipeline: run credit-pipeline init {system.name}"
-        )
+        raise NotInstalled(_no_schema(system))
+
+
+def _no_schema(system: CreditSystem) -> str:
+    return f"{system.name}: the database has no schema credit_pipeline: run credit-pipeline init {system.name}"

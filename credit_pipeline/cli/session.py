@@ -118,11 +118,15 @@ class Session:
     def gateways(self, system: CreditSystem) -> Iterator[Gateways]:
         """The system's connections. What could not be told is in its log as well."""
         from credit_pipeline.adapters.connect import open_gateways
-        from credit_pipeline.cli.borrowed import sandbox_for
+        from credit_pipeline.cli.borrowed import history_server, sandbox_for
         from credit_pipeline.services.decision_log import DecisionLog
 
         try:
-            with sandbox_for(self, system), open_gateways(system, self.home, os.environ) as opened:
+            with (
+                sandbox_for(self, system),
+                history_server(self) as server,
+                open_gateways(system, self.home, os.environ, server=server) as opened,
+            ):
                 yield opened
         except CreditPipelineError as error:
             DecisionLog(system.name).failed(str(error))
@@ -135,6 +139,19 @@ class Session:
         from credit_pipeline.cli.borrowed import sandbox_for
 
         with sandbox_for(self, system), open_lifecycle(system, os.environ) as opened:
+            yield opened
+
+    @contextlib.contextmanager
+    def history(self, system: CreditSystem) -> Iterator[Lifecycle]:
+        """The same about findings and accounts alone: at home where the product's database has no schema of ours."""
+        from credit_pipeline.adapters.database_only import open_lifecycle
+        from credit_pipeline.cli.borrowed import history_server, sandbox_for
+
+        with (
+            sandbox_for(self, system),
+            history_server(self) as server,
+            open_lifecycle(system, os.environ, server=server) as opened,
+        ):
             yield opened
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ from credit_pipeline.domain.errors import CreditPipelineError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from credit_pipeline.services.alert_ports import Outbox
     from credit_pipeline.services.system import CreditSystem
 
 
@@ -55,6 +56,7 @@ def _names(session: Session) -> list[str]:
 def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
     variables = {name: bool(os.environ.get(name)) for name in system.env_names}
     needed = (system.store.url_env, *system.billing.variables)
+    times = system.schedule
     return {
         "name": system.name,
         "description": system.description,
@@ -71,9 +73,14 @@ def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
         "plans": {plan.name: plan.credits for plan in system.catalogue.plans},
         "policy": dict(_own_words(system)),
         "schedule": {
-            "cron": system.schedule.cron,
-            "timezone": system.schedule.timezone,
+            "cron": times.reconcile.line_for(f"{system.name}_reconcile"),
+            "timezone": times.reconcile.timezone,
             "writes": system.policy.automation_apply,
+            "health": {"cron": times.health.line_for(f"{system.name}_health"), "timezone": times.health.timezone},
+        },
+        "alerts": {
+            "sinks": [name for name in ("log", "webhook", "email") if getattr(system.alerts, name)],
+            "variables": {name: bool(os.environ.get(name)) for name in system.alerts.variables},
         },
         "four_eyes": system.four_eyes,
         **_state(session, system),
@@ -100,7 +107,8 @@ def _state(session: Session, system: CreditSystem) -> dict[str, Any]:
     from credit_pipeline.adapters.connect import missing_variables
     from credit_pipeline.adapters.database_only import writing_rights
 
-    unknown = {"installed": None, "install": None, "last_complete_collection": None, "ready": False, "stopped": None}
+    names = ("installed", "install", "last_complete_collection", "stopped", "undelivered")
+    unknown: dict[str, Any] = {**dict.fromkeys(names), "ready": False}
     sandbox = session.sandbox_answers(system)
     missing = missing_variables(system, os.environ)
     if missing and not sandbox:
@@ -113,6 +121,12 @@ def _state(session: Session, system: CreditSystem) -> dict[str, Any]:
                 return unknown | {"installed": False, "install": rights.install, "readiness": readiness}
             last = gateways.memory.last_collection()
             as_of = last.as_of.isoformat() if last else None
+            undelivered = _undelivered(gateways.outbox)
+            if gateways.at_home:
+                readiness = rights.missing or f"report-only until credit-pipeline init {system.name}"
+                found = {"installed": False, "install": rights.install, "last_complete_collection": as_of}
+                readiness += "; history in the home folder"
+                return unknown | found | {"undelivered": undelivered, "readiness": readiness}
             with session.lifecycle(system) as lifecycle:
                 stopped = lifecycle.stopped()
     except CreditPipelineError as error:
@@ -132,5 +146,14 @@ def _state(session: Session, system: CreditSystem) -> dict[str, Any]:
         "last_complete_collection": as_of,
         "ready": not report_only and stopped is None and rights.missing is None,
         "stopped": stopped is not None,
+        "undelivered": undelivered,
         "readiness": readiness,
     }
+
+
+def _undelivered(outbox: Outbox | None) -> dict[str, Any] | None:
+    """Alerts that not every sink has; null where none are kept."""
+    if outbox is None or not outbox.installed():
+        return None
+    unheard = outbox.unheard()
+    return {"waiting": unheard.waiting, "late": unheard.late, "last_error": unheard.last_error}

@@ -1,4 +1,4 @@
-"""`webhooks SYSTEM list`, `replay`, `discard`: the records of webhooks that the product could not handle."""
+"""`webhooks SYSTEM list`, `pull`, `replay`, `discard`: webhooks that the product could not handle, or never had."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from credit_pipeline.cli.decided import decided_options
-from credit_pipeline.cli.endings import ACT, NOTHING
+from credit_pipeline.cli.endings import ACT, COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import SHARED, Command
 from credit_pipeline.cli.session import Session
 from credit_pipeline.domain.errors import DecisionError, NotInstalled
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from credit_pipeline.services.system import CreditSystem
 
 MANY = 50
+PATIENCE = timedelta(minutes=15)
+"""For a pull of all 30 days."""
 
 
 @click.group(params=[option() for option in SHARED])
 @click.argument("system")
 def webhooks(system: str) -> None:
-    """Failed webhooks: list, replay, discard.
+    """Failed webhooks: list, pull, replay, discard.
 
     The product hands them over by `credit_pipeline.record_webhook`, or the YAML names its own table of them.
     """
@@ -60,6 +63,40 @@ def list_(ctx: click.Context, state: str | None, limit: int) -> int:
 
     session.show(shown, text)
     return ACT if counts["webhook_dead"] or counts["webhook_stuck"] else NOTHING
+
+
+@webhooks.command(cls=Command)
+@click.pass_context
+def pull(ctx: click.Context) -> int:
+    """Fetch what Stripe could not deliver in 30 days.
+
+    Each event becomes a record once, however often this is repeated; the sensor repairs records, or `replay` does.
+    Events younger than `policy.settle_time` are left to Stripe, which is still trying.
+    """
+    from credit_pipeline.services.inbox_ports import EventSource
+    from credit_pipeline.services.undelivered import pull as pulled_from
+
+    session, system = _of(ctx)
+    with session.gateways(system) as gateways:
+        source, inbox = gateways.billing, gateways.inbox
+        if not isinstance(source, EventSource):
+            raise DecisionError(
+                f"{system.name}: {system.billing.provider} keeps no list of undelivered events, so nothing can be "
+                f"pulled: run `credit-pipeline check {system.name}`, which reads all accounts"
+            )
+        if inbox is None or not inbox.installed():
+            raise _not_installed(system)
+        now, settle = datetime.now(UTC), system.policy.settle_time
+        with session.waiting("asking billing"):
+            found = pulled_from(source, inbox, now=now, settle_time=settle, within=PATIENCE)
+
+    def text() -> list[RenderableType]:
+        from credit_pipeline.cli.render_sync import render_pulled
+
+        return render_pulled(system.name, found.sentence, new=found.kept)
+
+    session.show({"system": system.name, **found.as_json()}, text)
+    return NOTHING if found.complete else COULD_NOT_TELL
 
 
 @webhooks.command(cls=Command)
@@ -126,10 +163,14 @@ def _inbox(session: Session, system: CreditSystem, role: Role | None = None) -> 
 
     with sandbox_for(session, system), open_inbox(system, os.environ, role or Role.CORRECTOR) as inbox:
         if not inbox.installed():
-            raise NotInstalled(
-                f"{system.name}: the database has no place for failed webhooks: run credit-pipeline init {system.name}"
-            )
+            raise _not_installed(system)
         yield inbox
+
+
+def _not_installed(system: CreditSystem) -> NotInstalled:
+    return NotInstalled(
+        f"{system.name}: the database has no place for failed webhooks: run credit-pipeline init {system.name}"
+    )
 
 
 def _named(system: CreditSystem, inbox: Inbox, records: Sequence[int], *, dead: bool) -> list[int]:

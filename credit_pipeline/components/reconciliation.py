@@ -40,7 +40,8 @@ class CreditReconciliation(dg.Component):
     environment, of which only variable names are written down. `store.layout` is `counter` (a row an account) or
     `ledger` (every movement, and users of another id). Yields the assets from `balances` and `subscriptions` to
     `audit_trail`, their checks, the jobs `<system>_reconcile` and `<system>_apply`, those about single accounts with
-    their sensors, and a six-hourly schedule; what starts by itself writes nothing unless `automation.apply` is true.
+    their sensors, the hourly monitor, and the schedules; what starts by itself writes nothing unless
+    `automation.apply` is true.
     """
 
     def __init__(self, system: CreditSystem) -> None:

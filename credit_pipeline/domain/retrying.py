@@ -28,3 +28,6 @@ WEBHOOKS = Retrying(most=8, waits=_minutes(1, 5, 30, 120, 300, 600, 840))
 
 SYNCS = Retrying(most=4, waits=_minutes(1, 5, 30))
 """Somebody waits for it, and the next reconciliation sees the account anyway."""
+
+ALERTS = _minutes(1, 2, 5, 10, 30)
+"""Between deliveries of an alert, which is never given up: the last wait stands for all that follow."""

@@ -5,7 +5,7 @@ allowed: their plans are of one row each, and the lock is in the database. What 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +13,14 @@ import dagster as dg
 from pydantic import Field
 
 from credit_pipeline.adapters.open_inbox import open_sync_requests
-from credit_pipeline.domain.errors import ConfigurationError, NotInstalled
+from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, NotInstalled
 from credit_pipeline.domain.ids import AccountId
+from credit_pipeline.orchestration import plots
 from credit_pipeline.orchestration.asset_shape import RECORDS
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.orchestration.terminal import SILENCE
+from credit_pipeline.services.balance_history import account_histories
 from credit_pipeline.services.inbox_ports import Claim, Inbox
 from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.repair import Repaired, drain, repair
@@ -26,6 +28,8 @@ from credit_pipeline.services.sync import Sync, sync_report
 from credit_pipeline.services.system import CreditSystem
 
 MAX_RUNTIME_S = 1800
+PICTURES = 3
+"""Of accounts, in one run's metadata."""
 _RECORD = dg.Out(io_manager_key=RECORDS)
 _DRY_RUN = "False corrects what is proven, if the guards agree and automation.apply allows it."
 
@@ -71,7 +75,8 @@ def _sync_job(system: CreditSystem, attended: bool, silent: bool) -> dg.JobDefin
             done = look.of(accounts) if accounts else []
             drained = _drained(system, look, _claims(config.requests))
         result = sync_report(system, [*done, *drained.accounts], live=live) | {"requests": drained.states}
-        context.add_output_metadata({"mode": result["mode"], **result["outcomes"], "requests": drained.states})
+        shown = {"mode": result["mode"], **result["outcomes"], "requests": drained.states}
+        context.add_output_metadata(shown | _pictures(look, result))
         return result
 
     @dg.config_mapping
@@ -153,6 +158,19 @@ def _drained(system: CreditSystem, look: Sync, claims: Sequence[Claim]) -> Repai
         return Repaired()
     with open_sync_requests(system, os.environ) as requests:
         return drain(look, requests, claims)
+
+
+def _pictures(look: Sync, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The balances of the first accounts over time; a run is not worth less because they could not be read."""
+    named = [AccountId(one["account_id"]) for one in result["accounts"][:PICTURES]]
+    try:
+        histories = account_histories(look.gateways, named, look.clock()) if named else {}
+    except CreditPipelineError as error:
+        return {"balances over time": f"not drawn: {error}"}
+    drawn = {account: plots.account_plot(account, states, look.clock()) for account, states in histories.items()}
+    return {
+        f"balance of {account}": dg.MetadataValue.md(plots.as_markdown(png)) for account, png in drawn.items() if png
+    }
 
 
 def _inbox(system: CreditSystem, gateways: Gateways) -> Inbox:

@@ -6,18 +6,21 @@ from typing import Any
 import dagster as dg
 
 from credit_pipeline.orchestration.account_jobs import account_jobs
+from credit_pipeline.orchestration.alerting import alert_sensors, every_alert_is_delivered_of
 from credit_pipeline.orchestration.assets import sources_and_report
 from credit_pipeline.orchestration.audit_checks import audit_chain_verifies_of
 from credit_pipeline.orchestration.automation import sensors_of
 from credit_pipeline.orchestration.checks import checks_of
 from credit_pipeline.orchestration.correction_ops import applied_corrections
-from credit_pipeline.orchestration.health_assets import health_report_of
+from credit_pipeline.orchestration.health_assets import health_checks_of, health_report_of
 from credit_pipeline.orchestration.identity_assets import identity_assets
 from credit_pipeline.orchestration.io_manager import CreditRecords
 from credit_pipeline.orchestration.jobs import jobs_of
 from credit_pipeline.orchestration.plan_assets import audit_trail_of, correction_plan_of
 from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.orchestration.schedules import schedules_of
 from credit_pipeline.orchestration.terminal import SILENT, Terminal
+from credit_pipeline.orchestration.undelivered import undelivered_sensors
 from credit_pipeline.services.system import CreditSystem
 
 RESOURCES: Mapping[str, Any] = {"credit_gateways": CreditGateways(), "credit_records": CreditRecords()}
@@ -30,9 +33,10 @@ def reconciliation_defs(
     terminal: Terminal | None = None,
     resources: Mapping[str, Any] = RESOURCES,
 ) -> dg.Definitions:
-    """Assets, checks, jobs, schedule and sensors of one system; `terminal` where a command runs them in its process."""
-    jobs, schedule = jobs_of(system, silent=terminal is not None)
+    """Assets, checks, jobs, schedules, sensors of one system; `terminal` where a command runs them in its process."""
     at = terminal or Terminal()
+    silent = terminal is not None
+    jobs = [*jobs_of(system, silent=silent), *account_jobs(system, attended=at.attended, silent=silent)]
     return dg.Definitions(
         assets=[
             *sources_and_report(system, at.progress),
@@ -42,10 +46,19 @@ def reconciliation_defs(
             applied_corrections(system, attended=at.attended),
             audit_trail_of(system),
         ],
-        asset_checks=[*checks_of(system), audit_chain_verifies_of(system)],
-        jobs=[*jobs, *account_jobs(system, attended=at.attended, silent=terminal is not None)],
-        schedules=[schedule],
-        sensors=sensors_of(system),
+        asset_checks=[
+            *checks_of(system),
+            audit_chain_verifies_of(system),
+            *health_checks_of(system),
+            every_alert_is_delivered_of(system),
+        ],
+        jobs=jobs,
+        schedules=schedules_of(system),
+        sensors=[
+            *sensors_of(system),
+            *undelivered_sensors(system),
+            *alert_sensors(system, [job.name for job in jobs]),
+        ],
         resources=resources,
         loggers={"silent": SILENT} if terminal else None,
     )

@@ -1,11 +1,13 @@
-"""The jobs (verbs), the schedule, and the one place in the launchpad where a run is told what it may do."""
+"""The jobs (verbs), and the one place in the launchpad where a run is told what it may do.
+
+When they start by themselves stands in `schedules.py`; those about single accounts are in `account_jobs.py`.
+"""
 
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.orchestration.run_limits import RunLimits
 from credit_pipeline.orchestration.terminal import SILENCE
 from credit_pipeline.services.system import CreditSystem
@@ -56,10 +58,14 @@ class UndoConfig(dg.Config):
     limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
 
 
-def jobs_of(system: CreditSystem, *, silent: bool = False) -> tuple[list[Any], dg.ScheduleDefinition]:
-    """`<system>_reconcile`, `<system>_apply`, `<system>_undo`, and the schedule of the first."""
-    reconcile = _reconcile_job(system, silent)
-    return [reconcile, _apply_job(system, silent), _undo_job(system, silent)], _schedule(system, reconcile)
+def jobs_of(system: CreditSystem, *, silent: bool = False) -> list[Any]:
+    """`<system>_reconcile`, `<system>_apply`, `<system>_undo` and `<system>_health`."""
+    return [
+        _reconcile_job(system, silent),
+        _apply_job(system, silent),
+        _undo_job(system, silent),
+        _health_job(system, silent),
+    ]
 
 
 def _reconcile_job(system: CreditSystem, silent: bool) -> Any:
@@ -142,25 +148,27 @@ def _undo_job(system: CreditSystem, silent: bool) -> Any:
     )
 
 
+def _health_job(system: CreditSystem, silent: bool) -> Any:
+    """It waits for no reconciliation, because it writes nothing; a comparison under way is simply not seen yet."""
+    name = system.name
+
+    @dg.config_mapping(config_schema={})
+    def told(_: Any) -> dict[str, Any]:
+        return {"ops": {f"{name}__health_report": {"config": {"remembered": True}}}} | (SILENCE if silent else {})
+
+    report = dg.AssetSelection.assets([name, "health_report"])
+    return dg.define_asset_job(
+        f"{name}_health",
+        selection=report | dg.AssetSelection.checks_for_assets([name, "health_report"]),
+        config=told,
+        description=(
+            f"Judges the health of {name} by what the last complete comparison left behind and by what was corrected "
+            "since. Asks the database and never billing, records nothing and proposes nothing."
+        ),
+        tags={"dagster/max_runtime": "1800"},
+        executor_def=dg.in_process_executor,
+    )
+
+
 def _tags(system: CreditSystem) -> dict[str, str]:
     return {ONE_AT_A_TIME: system.name, "dagster/max_runtime": str(3 * 3600)}
-
-
-def _schedule(system: CreditSystem, job: Any) -> dg.ScheduleDefinition:
-    try:
-        return dg.ScheduleDefinition(
-            name=f"{system.name}_reconcile_schedule",
-            job=job,
-            cron_schedule=system.schedule.cron,
-            execution_timezone=system.schedule.timezone,
-            run_config={"dry_run": not system.policy.automation_apply, "settle": True},
-            default_status=dg.DefaultScheduleStatus.RUNNING,  # Dagster's own default is STOPPED
-            description=(
-                "A pull is the only way to learn of a lapsed plan: the provider sends no event. Dry run unless "
-                "`automation.apply` is true."
-            ),
-        )
-    except (dg.DagsterInvalidDefinitionError, dg.DagsterInvariantViolationError):
-        raise ConfigurationError(
-            f"{system.name}: schedule.cron `{system.schedule.cron}` is no cron line: write one such as `0 */6 * * *`"
-        ) from None

@@ -1,7 +1,8 @@
 """What the UI shows of a value: pure functions from snapshots, reports and plans to Dagster metadata.
 
 Numbers, hashes, times and tables; never markdown, because text of an API or a database could call the web server's own
-address from it. Tables are previews and say so.
+address from it (the one exception are the pictures of `plots.py`, which hold no text of anybody's). Tables are previews
+and say so.
 """
 
 import hashlib
@@ -84,6 +85,7 @@ def report_metadata(report: Report) -> Metadata:
         "in_sync": report.in_sync,
         "exempt": report.exempt,
         "mismatches": len(report.mismatches),
+        "to act on, by age": dg.MetadataValue.json(dict(report.ages)),
         "history": report.history,
         "direction": report.direction,
         "source": dg.MetadataValue.json(

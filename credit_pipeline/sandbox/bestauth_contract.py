@@ -15,6 +15,7 @@ from credit_pipeline.sandbox.bestauth_life import Patch
 from credit_pipeline.sandbox.bestauth_model import GRANT, LocalSubscription, Tier, adds, puts, relabels
 from credit_pipeline.sandbox.bestauth_tale import Tale
 from credit_pipeline.sandbox.stripe_book import Invoice, Item, Line, Subscription
+from credit_pipeline.sandbox.stripe_events import lost_payment
 
 CENTS = {"pro": 1_900, "business": 4_900, "annual": 29_900}
 """What a month of a plan costs, and a year of `annual`."""
@@ -118,8 +119,7 @@ class Contract:
     ) -> "Contract":
         """Every term and drip up to a moment. `last` is what the product makes of the last one, `before` of the one
         before that, `usual` of the others."""
-        end = until or self.tale.teller.present
-        due = self._due(end)
+        due = self._due(until or self.tale.teller.present)
         for number, (at, renewal) in enumerate(due):
             heard = {len(due) - 1: last, len(due) - 2: before}.get(number, usual)
             self._spend_some(at)
@@ -188,13 +188,14 @@ class Contract:
 
     def hear(self, paid: datetime, heard: Heard) -> None:
         """What the product makes of a paid period."""
-        start, _ = self.period
         at, account = paid + heard.delay, self.tale.account
         if heard.tier:
             status = "trialing" if self._terms == 0 else "active"
             self.tale.do(at, puts(Tier(account, self.plan.label, status, *self.term, at)))
+        if heard == MISSED:
+            self.tale.bill(paid, lost_payment(self.last_invoice, self.tale.customer, paid))
         keyed = self.tale.keyed if heard.keyed is None else heard.keyed
-        reference = f"{account}/{self.plan.name}/{int(start.timestamp())}" if keyed else None
+        reference = f"{account}/{self.plan.name}/{int(self.period[0].timestamp())}" if keyed else None
         for number, amount in enumerate((self.allowance,) if heard.amounts is None else heard.amounts):
             again = at + timedelta(minutes=number)
             self.tale.do(again, adds(account, amount, GRANT, reference=reference, text=f"{self.plan.name} points"))

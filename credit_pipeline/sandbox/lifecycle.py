@@ -26,7 +26,7 @@ from credit_pipeline.services.ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 DAGSTER = "dagster"
-PLANTING = 3
+PLANTING = 4
 """Raised when the same seed comes to plant something else, so that an older sandbox is planted again."""
 
 

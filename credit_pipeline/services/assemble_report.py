@@ -9,10 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from credit_pipeline.domain.account import OpenMismatch
 from credit_pipeline.domain.codes import CODES, UNKNOWN
+from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.guards import judge_collection
 from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.verdict import PlanFacts
+from credit_pipeline.services.aging import by_age
 from credit_pipeline.services.identity_report import identity_report
 from credit_pipeline.services.ports import CollectionRecord, Gateways, MemoryStore, Snapshot
 from credit_pipeline.services.remember import actual, expected
@@ -78,6 +82,12 @@ class Run:
             files=_files(self),
         )
 
+    def ages(self, wrong: Sequence[Judgement]) -> Mapping[str, int]:
+        """How long what somebody is to act on has waited, since its current opening."""
+        if self.memory is None:
+            return {}
+        return by_age(self.now - (_opened(one) or self.now) for one in wrong if one.lane is not Lane.NONE)
+
     def report(self) -> Report:
         """The run's report."""
         wrong = [judgement for judgement in self.judged if judgement.primary is not None]
@@ -102,6 +112,7 @@ class Run:
             snapshots=_files(self),
             accounts=tuple(everything.to_pylist()) if everything is not None else (),
             webhooks=webhooks,
+            ages=self.ages(wrong),
         )
 
 
@@ -152,12 +163,10 @@ def _source(run: Run) -> Source:
 
 
 def _mismatch(run: Run, judgement: Judgement) -> Mismatch:
-    primary = judgement.primary
+    primary, found = judgement.primary, _primary(judgement)
     assert primary is not None
-    found = next((f for f in judgement.findings if f.code is primary), judgement.findings[0])
-    memory = judgement.account.memory
-    known = [m for m in memory.open_mismatches if m.fingerprint == found.fingerprint] if memory else []
-    opened = known[0].opened_at if known else run.now
+    known = _known(judgement, found.fingerprint)
+    opened = known.opened_at if known else run.now
     severity = CODES[primary].severity if judgement.pending else found.severity
     deltas = [c.delta for c in judgement.corrections]
     return Mismatch(
@@ -172,9 +181,24 @@ def _mismatch(run: Run, judgement: Judgement) -> Mismatch:
         actual=actual(judgement),
         delta=sum(deltas) if deltas else found.delta,
         evidence={f.code.value: dict(f.evidence) for f in judgement.findings},
-        first_seen=(known[0].first_seen if known else run.now).isoformat(),
+        first_seen=(known.first_seen if known else run.now).isoformat(),
         aged=run.now - opened >= run.system.policy.aged_after,
+        opened_at=opened.isoformat() if run.memory else None,
     )
+
+
+def _primary(judgement: Judgement) -> Finding:
+    return next((f for f in judgement.findings if f.code is judgement.primary), judgement.findings[0])
+
+
+def _known(judgement: Judgement, fingerprint: str) -> OpenMismatch | None:
+    memory = judgement.account.memory
+    return next((m for m in memory.open_mismatches if m.fingerprint == fingerprint), None) if memory else None
+
+
+def _opened(judgement: Judgement) -> datetime | None:
+    known = _known(judgement, _primary(judgement).fingerprint)
+    return known.opened_at if known else None
 
 
 def _notices(run: Run) -> Iterator[str]:
@@ -183,6 +207,11 @@ def _notices(run: Run) -> Iterator[str]:
     name = system.name
     if run.memory is None:
         yield f"{name}: nothing is remembered, so history was not evaluated: run credit-pipeline init {name}"
+    elif run.gateways.at_home:
+        yield (
+            f"{name}: report-only, with the history of the working folder: nothing can be corrected before "
+            f"credit-pipeline init {name}, and history begins anew then"
+        )
     if system.policy.renewal is None and not system.ledger:
         yield f"{name}: policy.renewal is not declared, so the system is report-only: declare it in defs.yaml"
     for label, credits in run.gateways.store.catalogue().items():

@@ -4,19 +4,36 @@ The asset checks in the UI and the command `health` say the same, because both a
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from credit_pipeline.domain.codes import CODES, Code, Severity
 from credit_pipeline.domain.plans import Resolved
+from credit_pipeline.services.alert_ports import Outbox
 from credit_pipeline.services.check import check
 from credit_pipeline.services.ports import FailedSpend, Gateways, IdentityStore, Progress
-from credit_pipeline.services.report import Mismatch, Report
+from credit_pipeline.services.report import Mismatch
 from credit_pipeline.services.system import CreditSystem
 
 SAMPLE = 10
+DELIVERED = "every_alert_is_delivered"
+ALL_TOLD = "Every alert reached everybody who is to be told, at the first try and within an hour."
 RECENT = timedelta(hours=1)
+
+
+class Judged(Protocol):
+    """What the sentences are judged on: a report, or what is remembered of the last one."""
+
+    @property
+    def mismatches(self) -> Sequence[Mismatch]:
+        """Every subject that is not in sync."""
+        ...
+
+    @property
+    def history(self) -> str:
+        """`evaluated`, or why it was not."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +84,7 @@ class Health:
         return {"system": self.system, "healthy": self.healthy, "summary": self.line(), "checks": checks}
 
 
-def health(system: CreditSystem, report: Report, failed: Sequence[FailedSpend] | None) -> Health:
+def health(system: CreditSystem, report: Judged, failed: Sequence[FailedSpend] | None) -> Health:
     """Every sentence, judged on one report and the deductions that failed within the last hour (None: not kept)."""
     return Health(
         system=system.name,
@@ -89,7 +106,9 @@ def monitor(
     report = check(system, gateways, run_id=run_id, now=now, progress=progress)
     store = gateways.store
     failed = store.failed_spends(since(now)) if isinstance(store, IdentityStore) else None
-    return health(system, report, failed), report.refusals
+    told = health(system, report, failed)
+    statements = (*told.statements, undelivered_alerts(system, gateways.outbox))
+    return replace(told, statements=statements), report.refusals
 
 
 def since(now: datetime) -> datetime:
@@ -97,7 +116,7 @@ def since(now: datetime) -> datetime:
     return now - RECENT
 
 
-def paid_without_grant(system: CreditSystem, report: Report) -> Statement:
+def paid_without_grant(system: CreditSystem, report: Judged) -> Statement:
     """`no_paid_account_without_its_grant`."""
     return _about(
         "no_paid_account_without_its_grant",
@@ -108,7 +127,7 @@ def paid_without_grant(system: CreditSystem, report: Report) -> Statement:
     )
 
 
-def on_free_limits(system: CreditSystem, report: Report) -> Statement:
+def on_free_limits(system: CreditSystem, report: Judged) -> Statement:
     """`no_paid_account_on_free_limits`."""
     free = system.catalogue.free.name
     held = [
@@ -125,7 +144,7 @@ def on_free_limits(system: CreditSystem, report: Report) -> Statement:
     )
 
 
-def unmapped(system: CreditSystem, report: Report) -> Statement:
+def unmapped(system: CreditSystem, report: Judged) -> Statement:
     """`every_user_is_mapped`: an error where one of them pays, else a warning."""
     name, sentence = "every_user_is_mapped", "Every user has one store account, and every layer agrees on it."
     recovery = f"credit-pipeline check {system.name}: see its identities; {CODES[Code.ID_UNMAPPED].recovery}"
@@ -148,7 +167,7 @@ def failed_deductions(system: CreditSystem, failed: Sequence[FailedSpend] | None
     )
 
 
-def unexplained_balances(system: CreditSystem, report: Report) -> Statement:
+def unexplained_balances(system: CreditSystem, report: Judged) -> Statement:
     """`ledger_explains_balance`."""
     name, sentence = "ledger_explains_balance", "Every balance is the sum of its transactions and not below zero."
     recovery = f"credit-pipeline check {system.name}: {CODES[Code.BALANCE_LEDGER_MISMATCH].recovery}"
@@ -158,7 +177,7 @@ def unexplained_balances(system: CreditSystem, report: Report) -> Statement:
     return _about(name, sentence, Severity.ERROR, having(report, *codes), recovery)
 
 
-def lost_credits(system: CreditSystem, report: Report) -> Statement:
+def lost_credits(system: CreditSystem, report: Judged) -> Statement:
     """`no_credits_lost`; not evaluated while there is nothing earlier to compare with."""
     statement = _about(
         "no_credits_lost",
@@ -175,7 +194,21 @@ def lost_credits(system: CreditSystem, report: Report) -> Statement:
     )
 
 
-def having(report: Report, *codes: Code) -> list[Mismatch]:
+def undelivered_alerts(system: CreditSystem, outbox: Outbox | None) -> Statement:
+    """`every_alert_is_delivered`; not known where no alerts are kept. The sample is why the newest was not taken."""
+    unheard = outbox.unheard() if outbox is not None and outbox.installed() else None
+    return Statement(
+        name=DELIVERED,
+        sentence=ALL_TOLD,
+        severity=Severity.ERROR.value,
+        count=unheard.late if unheard else None,
+        sample=(unheard.last_error,) if unheard and unheard.last_error else (),
+        recovery=f"credit-pipeline alerts {system.name} list, correct what it says, then alerts {system.name} send; "
+        "they are delivered while the daemon runs",
+    )
+
+
+def having(report: Judged, *codes: Code) -> list[Mismatch]:
     """The mismatches with one of these codes, primary or secondary, that somebody is to act on or wait for."""
     wanted = {code.value for code in codes}
     return [found for found in report.mismatches if wanted & {found.code, *found.secondary}]

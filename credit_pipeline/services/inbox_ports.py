@@ -6,9 +6,9 @@ its attempt: whoever comes back after somebody else took the record over changes
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from credit_pipeline.domain.ids import AccountId
 
@@ -95,11 +95,46 @@ class KnownWebhook:
     said: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndeliveredEvent:
+    """An event that billing could not hand to the product. Its body is a hint, as any webhook's."""
+
+    event_id: str
+    created: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered:
+    """What billing listed of a stretch of time, oldest first. `doubts` say why it may not be all."""
+
+    events: tuple[UndeliveredEvent, ...]
+    doubts: tuple[str, ...] = ()
+    too_many: bool = False
+    """There are more than are read at once, which is a doubt too: ask for less time."""
+
+
+@runtime_checkable
+class EventSource(Protocol):
+    """A billing provider that lists the events which it could not deliver."""
+
+    def undelivered(self, oldest: datetime, newest: datetime, within: timedelta) -> Undelivered:
+        """Those created from `oldest` to `newest`, both included, to the second; asked for so long at most.
+
+        Raises SourceError where billing cannot be reached, refuses the key, or answered nothing at all.
+        """
+        ...
+
+
 class Inbox(Protocol):
     """The failed webhooks of one system. Every change is a transaction of its own."""
 
     def installed(self) -> bool:
         """Whether this installation keeps failed webhooks."""
+        ...
+
+    def keep(self, events: Sequence[UndeliveredEvent], pulled_at: datetime) -> int:
+        """Keeps events that the product never had, each once, whoever hands it over. Returns how many were new."""
         ...
 
     def claim(self, by: str, limit: int = BATCH) -> Sequence[Claim]:

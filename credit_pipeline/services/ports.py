@@ -30,8 +30,10 @@ import pyarrow as pa
 
 from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.audit import AuditedCorrection, AuditedGrant, AuditRow, TakenKey
+from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
+from credit_pipeline.services.alert_ports import Outbox
 from credit_pipeline.services.inbox_ports import Inbox
 
 SUBSCRIPTIONS = pa.schema(
@@ -298,6 +300,22 @@ class MismatchRow:
     delta: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingFinding:
+    """A finding that waits for somebody: what the last complete collection left, less what was corrected since."""
+
+    fingerprint: str
+    account_id: AccountId
+    billing_id: BillingId | None
+    code: str
+    severity: str
+    lane: str
+    billed_plan: str | None
+    stored_plan: str | None
+    opened_at: datetime
+    first_seen: datetime
+
+
 class MemoryStore(Protocol):
     """What we remember, in our own schema. One system per instance."""
 
@@ -323,6 +341,21 @@ class MemoryStore(Protocol):
 
     def exempt(self, now: datetime) -> frozenset[AccountId]:
         """Accounts exempted by a person, at `now`."""
+        ...
+
+    def waiting(self, now: datetime) -> Sequence[WaitingFinding]:
+        """Open and acknowledged findings of accounts that are not exempt at `now`, longest open first, without those
+        that our corrections answered since the last complete collection."""
+        ...
+
+    def collections(self, since: datetime, most: int) -> Sequence[datetime]:
+        """When the complete collections since then were read, oldest first; at most `most`, evenly, the newest always
+        among them."""
+        ...
+
+    def balances_at(self, times: Sequence[datetime]) -> Sequence[BalancePoint]:
+        """What all accounts held together at these times of collections, in their order. Raises StoreError where the
+        sum takes too long."""
         ...
 
     def record(
@@ -547,6 +580,10 @@ class Gateways:
     snapshots: Snapshots
     inbox: Inbox | None = None
     """The failed webhooks; None where nobody asks about them."""
+    outbox: Outbox | None = None
+    """What people are to be told; None where nobody asks about it."""
+    at_home: bool = False
+    """Memory and plans are not in the product's database, which has none of ours: nothing can be applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ class Mismatch:
     evidence: Mapping[str, Any]
     first_seen: str
     aged: bool
+    opened_at: str | None = None
+    """When the current opening began, from which waits count; None where nothing is remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ class Report:
     snapshots: Mapping[str, str] = field(default_factory=dict)
     accounts: tuple[Mapping[str, Any], ...] = ()
     webhooks: Mapping[str, int] = field(default_factory=dict)
+    ages: Mapping[str, int] = field(default_factory=dict)
+    """How long the findings to act on have waited (services/aging.py); empty where nothing is remembered."""
 
     def __post_init__(self) -> None:
         counted = self.in_sync + self.exempt + sum(self.classes.values())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from credit_pipeline.domain.ledger import EntryKind
 from credit_pipeline.domain.plans import Catalogue
 from credit_pipeline.domain.policy import Policy
+from credit_pipeline.domain.timetable import Timetables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,11 +236,34 @@ class WebhookTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleConfig:
-    """When the reconcile job runs by itself."""
+class WebhookAlerts:
+    """An address that takes Slack's JSON; it is a secret, so the file names its variable."""
 
-    cron: str = "0 */6 * * *"
-    timezone: str = "UTC"
+    url_env: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailAlerts:
+    """Mail through the server whose URL the variable holds."""
+
+    smtp_url_env: str
+    sender: str
+    to: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertsConfig:
+    """Where people are told."""
+
+    log: bool = True
+    webhook: WebhookAlerts | None = None
+    email: EmailAlerts | None = None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that say where."""
+        webhook = (self.webhook.url_env,) if self.webhook else ()
+        return (*webhook, *((self.email.smtp_url_env,) if self.email else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,8 +276,9 @@ class CreditSystem:
     policy: Policy
     store: CounterStoreConfig | LedgerStoreConfig
     billing: WixConfig | StripeConfig
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    schedule: Timetables = field(default_factory=Timetables)
     webhooks: WebhookTable | None = None
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
     description: str = ""
 
     @property

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -13,7 +13,7 @@ from credit_pipeline.adapters import claims
 from credit_pipeline.adapters.inbox import PostgresInbox
 from credit_pipeline.adapters.transactions import Transactions
 from credit_pipeline.domain.retrying import WEBHOOKS
-from credit_pipeline.services.inbox_ports import OPEN, Claim, RecordState
+from credit_pipeline.services.inbox_ports import OPEN, Claim, RecordState, UndeliveredEvent
 from credit_pipeline_tests.adapters.inbox_product import (
     MAPPED,
     WithDoors,
@@ -313,3 +313,25 @@ def test_a_product_that_refuses_to_be_told_loses_no_record(own: WithDoors) -> No
     [row] = own.run("SELECT state, last_error FROM credit_pipeline.webhook_event")
     assert row["state"] == "repaired"
     assert row["last_error"] == "in order (`failed_webhooks` could not be told: SQLSTATE 23514)"
+
+
+def test_events_that_never_arrived_are_kept_once_in_the_order_in_which_they_happened(product: WithDoors) -> None:
+    at = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    events = [
+        UndeliveredEvent(event_id=f"evt_{number}", created=at + timedelta(minutes=number), body=body)
+        for number, body in enumerate([b"\x00 bytes", b'{"a": 1}', b"x" * 262_145])
+    ]
+    product.record("evt_1", b"handed over")
+    with product.inbox() as inbox:
+        assert inbox.keep(events, at + timedelta(days=1)) == 2
+        assert inbox.keep([*events, *events], at + timedelta(days=2)) == 0
+    rows = product.run("SELECT * FROM credit_pipeline.webhook_event ORDER BY id")
+    assert [row["event_id"] for row in rows] == ["evt_1", "evt_0", "evt_2"]
+    assert [row["state"] for row in rows] == ["failed", "failed", "dead"], "one that is too large is seen by a person"
+    assert bytes(rows[0]["raw"]) == b"handed over"
+    assert (bytes(rows[1]["raw"]), rows[1]["verified_at"], rows[1]["account"]) == (
+        b"\x00 bytes",
+        at + timedelta(days=1),
+        None,
+    )
+    assert rows[1]["error"] == "never delivered by the provider, for which it happened at 2026-11-20 09:00 UTC"

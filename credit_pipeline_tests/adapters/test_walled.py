@@ -193,7 +193,7 @@ def test_what_each_role_may_write_is_this_and_no_more(waiting: tuple[Walled, str
     assert allowed(walled, MAY_WRITE, "corrector") == [
         ours + name
         for name in (
-            *("correction", "correction_plan", "mismatch", "observation", "observation_log", "snapshot"),
+            *("correction", "correction_plan", "mismatch", "observation", "observation_log", "outbox", "snapshot"),
             *("sync_request", "webhook_event"),
         )
     ]

@@ -46,8 +46,10 @@ def test_each_role_does_its_part_at_the_doors_and_no_more(database: str) -> None
         assert records.counts()["webhook_failed"] == 1
         with pytest.raises(StoreError):
             records.claim("reader")
-    for url in (corrector, approver, reader):
+    assert refused(corrector, "SELECT credit_pipeline.record_webhook('wix', 'pulled', '', now(), '')") is None
+    for url in (approver, reader):
         assert refused(url, "SELECT credit_pipeline.record_webhook('wix', 'x', '', now(), '')") == DENIED
+    for url in (corrector, approver, reader):
         assert refused(url, "SELECT credit_pipeline.request_sync('x')") == DENIED
         assert refused(url, "DELETE FROM credit_pipeline.webhook_event") == DENIED
 

@@ -1,5 +1,7 @@
 """`account`: the eight checks and the story, for support."""
 
+from pathlib import Path
+
 import pytest
 
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
@@ -61,6 +63,26 @@ def test_an_id_nobody_knows_fails_the_first_check(run: Run, sandbox: Sandbox) ->
     assert ended.status == 1
     assert answers(ended.json)["user_exists"] is False
     assert answers(ended.json)["can_deduct"] is None
+
+
+def test_the_balance_over_time_is_drawn_into_a_new_file(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    account, picture = sandbox.accounts("grant_lost")[0], tmp_path / "balance.png"
+    ended = run("account", "wix_app", account, "--plot", str(picture), "--format", "json")
+    assert ended.json["account_id"] == account
+    assert ended.err == f"wix_app: balance over time in {picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    again = run("account", "wix_app", account, "--plot", str(picture))
+    assert (again.status, again.sentence) == (2, f"{picture} is there already: name a file that is not")
+    nowhere = run("account", "wix_app", account, "--plot", str(tmp_path / "no" / "balance.png"), "--format", "json")
+    assert nowhere.status == 2
+    assert nowhere.err.endswith("cannot be written (No such file or directory): name another file\n")
+
+
+def test_an_account_without_a_balance_is_not_drawn(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    picture = tmp_path / "balance.png"
+    ended = run("account", "wix_app", "00000000-0000-4000-8000-000000000000", "--plot", str(picture))
+    assert ended.err == "wix_app: there is no balance of this account to draw\n"
+    assert not picture.exists()
 
 
 @pytest.mark.parametrize("address", ["eva@example.com", "EVA@EXAMPLE.COM"])

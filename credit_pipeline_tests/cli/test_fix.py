@@ -125,14 +125,17 @@ def test_a_decision_needs_a_name_and_a_reason(run: Run, sandbox: Sandbox) -> Non
     assert ended.out == ""
 
 
-def test_without_init_nothing_can_be_fixed_and_the_command_is_named(
+def test_without_init_a_plan_is_only_shown_and_the_command_is_named(
     run: Run, sandbox: Sandbox, product: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WIX_DATABASE_URL", product)
-    ended = run("fix", "wix_app")
-    assert ended.status == 2
-    assert ended.sentence.endswith("run credit-pipeline init wix_app")
-    assert run("plans", "wix_app").status == 2
+    shown = run("fix", "wix_app")
+    assert "Only shown, and kept in the working folder: wix_app: the database has no schema" in shown.err
+    for command in (("fix", "wix_app", "--live"), ("sync", "wix_app", "an-account", "--live")):
+        ended = run(*command)
+        assert ended.status == 2
+        assert ended.sentence.endswith("run credit-pipeline init wix_app")
+    assert run("plans", "wix_app").status == 0
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])

@@ -1,11 +1,13 @@
 """`mismatches list`, `ack`, `accept`: naming findings, and what becomes of them."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
+from credit_pipeline.services.aging import STEPS, spoken
 from credit_pipeline_tests.cli.conftest import Ended, Run, Sandbox
 from credit_pipeline_tests.cli.shapes import FLAG, MISMATCH, NUMBER, WORD, Maybe, differences
 
@@ -17,6 +19,7 @@ LISTED = {
             "state": {"open", "acknowledged", "accepted", "resolved"},
             "is_event": FLAG,
             "age_seconds": NUMBER,
+            "age": set(STEPS),
             "opened_at": WORD,
             "last_seen": WORD,
             "seen_count": NUMBER,
@@ -27,6 +30,7 @@ LISTED = {
         }
     ],
     "counts": {"open": NUMBER, "acknowledged": NUMBER, "accepted": NUMBER, "resolved": NUMBER},
+    "ages": dict.fromkeys(STEPS, NUMBER),
 }
 EVA = ("--as", "eva", "--reason", "I looked at it")
 
@@ -66,6 +70,22 @@ def test_the_list_is_of_the_contracts_shape_and_oldest_first(run: Run, watched: 
     assert [one["opened_at"] for one in found] == sorted(one["opened_at"] for one in found)
     assert {one["state"] for one in found} == {"open"}
     assert ended.json["counts"]["open"] == len(found) > 10
+    assert sum(ended.json["ages"].values()) == len(found)
+
+
+def test_findings_are_sorted_by_how_long_they_waited(run: Run, watched: Sandbox) -> None:
+    """The sandbox has five weeks of past, and what was planted lately is among it."""
+    ended = run("mismatches", "wix_app", "list", "--format", "json")
+    steps = Counter(one["age"] for one in ended.json["mismatches"])
+    assert ended.json["ages"] == dict.fromkeys(STEPS, 0) | steps
+    assert len(steps) > 1, steps
+    text = run("mismatches", "wix_app", "list").out
+    assert f"waiting: {spoken(ended.json['ages'])}" in text
+    checked = run("check", "wix_app", "--format", "json").json
+    to_act_on = [one for one in checked["mismatches"] if one["lane"] != "none"]
+    assert sum(checked["ages"].values()) == len(to_act_on)
+    assert all(one["opened_at"] for one in to_act_on)
+    assert f"to act on: {spoken(checked['ages'])}" in run("check", "wix_app").out
 
 
 def test_the_list_is_narrowed_by_code_account_and_state(run: Run, watched: Sandbox) -> None:

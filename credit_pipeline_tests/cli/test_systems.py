@@ -23,7 +23,12 @@ def test_it_works_with_an_empty_environment(run: Run) -> None:
     assert (system["installed"], system["ready"], system["last_complete_collection"]) == (None, False, None)
     assert system["readiness"] == "set WIX_DATABASE_URL, WIX_APP_ID, WIX_APP_SECRET"
     assert system["policy"]["renewal"] == "reset_used"
-    assert system["schedule"] == {"cron": "0 */6 * * *", "timezone": "UTC", "writes": False}
+    assert system["schedule"] == {
+        "cron": "0 */6 * * *",
+        "timezone": "UTC",
+        "writes": False,
+        "health": {"cron": "30 * * * *", "timezone": "UTC"},
+    }
     assert "MISSING" in run("systems").out
 
 
@@ -88,13 +93,33 @@ def test_init_installs_and_can_be_repeated(
     assert found == [("sandbox",)]
 
 
-def test_check_works_before_init_and_says_what_it_could_not_judge(
+def test_check_works_before_init_and_says_where_its_history_is(
     run: Run, sandbox: Sandbox, product: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WIX_DATABASE_URL", product)
     account = sandbox.healthy[0]
     with psycopg.connect(product) as connection:
         connection.execute("INSERT INTO app_instances (instance_id) VALUES (%s)", (account,))
+    for history in ("first_run", "evaluated"):
+        ended = run("check", "wix_app", "--format", "json")
+        assert ended.json["history"] == history
+        assert "the history of the working folder" in ended.json["notices"][0]
+        assert "credit-pipeline init wix_app" in ended.json["notices"][0]
+    system = named(run("systems", "--format", "json").json)
+    assert (system["installed"], system["install"], system["ready"]) == (False, None, False)
+    assert system["readiness"] == "report-only until credit-pipeline init wix_app; history in the home folder"
+
+
+def test_where_no_history_can_be_kept_there_is_a_report_that_says_so(
+    run: Run, sandbox: Sandbox, product: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIX_DATABASE_URL", product)
+    monkeypatch.delenv("CREDIT_PIPELINE_DAGSTER_URL")
+    with psycopg.connect(product) as connection:
+        connection.execute("INSERT INTO app_instances (instance_id) VALUES (%s)", (sandbox.healthy[0],))
+    monkeypatch.setenv("CREDIT_PIPELINE_HOME", str(tmp_path))
+    (tmp_path / "postgres").write_text("no folder for a server")
     ended = run("check", "wix_app", "--format", "json")
-    assert ended.json["history"] == "not_evaluated"
+    assert (ended.json["history"], ended.json["population"]) == ("not_evaluated", 1)
+    assert ended.err.startswith("Nothing is remembered: ")
     assert "run credit-pipeline init wix_app" in ended.json["notices"][0]

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.account import Memory
+from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.errors import PlanError, StoreError
 from credit_pipeline.domain.ids import AccountId, BillingId
@@ -30,6 +31,7 @@ from credit_pipeline.services.ports import (
     RowOutcome,
     SavedPlan,
     Selection,
+    WaitingFinding,
 )
 from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.services.audit_rows import Audit, add_change
@@ -70,6 +72,8 @@ class World:
     paid_since: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(days=3))
     opened: int = 0
     pulls: int = 0
+    history: Sequence[BalancePoint] | None = ()
+    """The balances over time; None: the database does not sum them."""
     batches: list[int] = field(default_factory=list)
 
     def gateways(self) -> Gateways:
@@ -172,6 +176,17 @@ class _Memory:
 
     def exempt(self, now: datetime) -> frozenset[AccountId]:
         return frozenset()
+
+    def waiting(self, now: datetime) -> Sequence[WaitingFinding]:
+        return ()
+
+    def collections(self, since: datetime, most: int) -> Sequence[datetime]:
+        return ()
+
+    def balances_at(self, times: Sequence[datetime]) -> Sequence[BalancePoint]:
+        if self.world.history is None:
+            raise StoreError("wix_app: the database took too long: run it again")
+        return self.world.history
 
     def record(
         self,

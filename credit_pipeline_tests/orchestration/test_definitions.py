@@ -1,5 +1,6 @@
 """Everything the code location defines, by name: what dashboards, bookmarks and scripts hold on to."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -7,8 +8,10 @@ import pytest
 
 from credit_pipeline.adapters.system_yaml import load_system
 from credit_pipeline.definitions import defs
+from credit_pipeline.domain.timetable import Timetable, Timetables
 from credit_pipeline.orchestration.assemble import reconciliation_defs
 from credit_pipeline.orchestration.run_limits import RunLimits
+from credit_pipeline.orchestration.schedules import schedules_of
 
 PARENTS = {
     "balances": [],
@@ -27,12 +30,18 @@ LEDGER_PARENTS = PARENTS | {
 }
 LINEAGE = {"wix_app": PARENTS, "bestauth": LEDGER_PARENTS}
 ON_REPORT = ["counts_add_up", "no_credits_lost", "no_paid_account_on_free_limits", "no_paid_account_without_its_grant"]
+ON_HEALTH = ["both_sides_were_compared_lately", "every_alert_is_delivered", "system_is_healthy"]
 ON_AUDIT = {"audit_trail": ["audit_chain_verifies"]}
 CHECKS: dict[str, dict[str, list[str]]] = {
-    "wix_app": {"mismatch_report": ON_REPORT, "applied_corrections": ["plan_within_limits"], **ON_AUDIT},
+    "wix_app": {
+        "mismatch_report": ON_REPORT,
+        "health_report": ON_HEALTH,
+        "applied_corrections": ["plan_within_limits"],
+        **ON_AUDIT,
+    },
     "bestauth": {
         "mismatch_report": sorted([*ON_REPORT, "every_user_is_mapped", "ledger_explains_balance"]),
-        "health_report": ["no_recent_failed_deductions"],
+        "health_report": sorted([*ON_HEALTH, "no_recent_failed_deductions"]),
         "applied_corrections": ["plan_within_limits"],
         **ON_AUDIT,
     },
@@ -79,10 +88,10 @@ def test_the_checks_are_true_sentences(repository: dg.RepositoryDefinition) -> N
 
 def test_the_jobs_are_verbs_with_a_time_limit(repository: dg.RepositoryDefinition) -> None:
     jobs = {name: name.rpartition("_")[0] for name in repository.job_names if not name.startswith("__")}
-    verbs = ("apply", "reconcile", "repair_webhooks", "sync_accounts", "undo")
+    verbs = ("apply", "health", "reconcile", "repair_webhooks", "sync_accounts", "undo")
     assert sorted(jobs) == [f"{system}_{verb}" for system in sorted(LINEAGE) for verb in verbs]
     for name, system in jobs.items():
-        if name.endswith(("_webhooks", "_accounts")):
+        if name.endswith(("_webhooks", "_accounts", "_health")):
             continue
         job = repository.get_job(name)
         assert job.tags["dagster/max_runtime"] == str(int(timedelta(hours=3).total_seconds()))
@@ -111,7 +120,8 @@ def test_single_accounts_wait_for_no_reconciliation_and_are_about_no_asset(
 def test_the_sensors_run_by_themselves_and_ask_for_the_jobs_of_their_system(
     repository: dg.RepositoryDefinition,
 ) -> None:
-    found = {sensor.name: sensor for sensor in repository.sensor_defs}
+    asking = ("failed_webhook_sensor", "sync_request_sensor")
+    found = {sensor.name: sensor for sensor in repository.sensor_defs if sensor.name.endswith(asking)}
     assert {name: sensor.job_name for name, sensor in found.items()} == {
         f"{system}_{name}": f"{system}_{job}"
         for system in LINEAGE
@@ -124,6 +134,26 @@ def test_the_sensors_run_by_themselves_and_ask_for_the_jobs_of_their_system(
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
         assert sensor.minimum_interval_seconds == 20
         assert "automation.apply" in (sensor.description or "")
+
+
+@SYSTEMS
+@pytest.mark.parametrize("name", ["alerts_sensor", "run_failure_sensor"])
+def test_people_are_told_by_sensors_that_run_by_themselves(
+    repository: dg.RepositoryDefinition, system: str, name: str
+) -> None:
+    [sensor] = [one for one in repository.sensor_defs if one.name == f"{system}_{name}"]
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 30
+    assert not sensor.targets, "it tells, and starts nothing"
+    assert sensor.description
+
+
+def test_what_could_not_be_delivered_is_fetched_where_billing_lists_it(repository: dg.RepositoryDefinition) -> None:
+    [sensor] = [one for one in repository.sensor_defs if one.name.endswith("_undelivered_sensor")]
+    assert (sensor.name, sensor.job_name) == ("bestauth_undelivered_sensor", "bestauth_repair_webhooks")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 15 * 60
+    assert "policy.settle_time" in (sensor.description or "")
 
 
 @SYSTEMS
@@ -157,9 +187,50 @@ def test_applying_is_five_guarded_steps(repository: dg.RepositoryDefinition) -> 
     assert {node.name for node in graph.nodes} == {"guard", "confirm", "canary", "apply", "verify"}
 
 
+@SYSTEMS
+def test_the_health_job_judges_what_is_remembered_and_waits_for_no_reconciliation(
+    repository: dg.RepositoryDefinition, system: str
+) -> None:
+    job = repository.get_job(f"{system}_health")
+    assert {key.path[-1] for key in job.asset_layer.executable_asset_keys} == {"health_report"}
+    checks = {f"{system}__health_report_{check}" for check in CHECKS[system]["health_report"]}
+    assert set(job.graph.node_dict) == {f"{system}__health_report", *checks}
+    assert "credit_pipeline/reconcile" not in job.tags
+    assert job.tags["dagster/max_runtime"] == str(int(timedelta(minutes=30).total_seconds()))
+    told = dg.validate_run_config(job, {})["ops"]
+    assert told[f"{system}__health_report"]["config"] == {"remembered": True}
+    told = dg.validate_run_config(repository.get_job(f"{system}_reconcile"), {})["ops"]
+    assert told[f"{system}__health_report"]["config"] == {"remembered": False}
+
+
+@SYSTEMS
+def test_the_health_job_runs_hourly_by_itself(repository: dg.RepositoryDefinition, system: str) -> None:
+    schedule = repository.get_schedule_def(f"{system}_health_schedule")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 * * * *", "UTC")
+    assert schedule.job_name == f"{system}_health"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    tick = schedule.evaluate_tick(dg.build_schedule_context())
+    assert tick.run_requests is not None
+    assert tick.run_requests[0].run_config == {}
+
+
+def test_jitter_moves_the_minute_of_each_job_by_its_own_number() -> None:
+    system = load_system("wix_app", environ={})
+    times = {
+        "reconcile": Timetable(cron="5 */6 * * *", jitter=timedelta(minutes=40)),
+        "health": Timetable(cron="5 * * * *", timezone="Europe/Berlin", jitter=timedelta(minutes=40)),
+    }
+    schedules = schedules_of(replace(system, schedule=Timetables(**times)))
+    lines = {schedule.job_name: schedule.cron_schedule for schedule in schedules}
+    assert lines == {name: times[name.removeprefix("wix_app_")].line_for(name) for name in lines}
+    assert {schedule.execution_timezone for schedule in schedules} == {"UTC", "Europe/Berlin"}
+
+
 def test_the_schedule_runs_by_itself_every_six_hours_and_writes_nothing(repository: dg.RepositoryDefinition) -> None:
     assert sorted(schedule.name for schedule in repository.schedule_defs) == [
+        "bestauth_health_schedule",
         "bestauth_reconcile_schedule",
+        "wix_app_health_schedule",
         "wix_app_reconcile_schedule",
     ]
     schedule = repository.get_schedule_def("wix_app_reconcile_schedule")
@@ -172,11 +243,9 @@ def test_the_schedule_runs_by_itself_every_six_hours_and_writes_nothing(reposito
 
 
 def test_only_automation_apply_lets_the_schedule_write() -> None:
-    from dataclasses import replace
-
     system = load_system("wix_app", environ={})
     system = replace(system, policy=replace(system.policy, automation_apply=True))
-    (schedule,) = reconciliation_defs(system).get_repository_def().schedule_defs
+    schedule = reconciliation_defs(system).get_repository_def().get_schedule_def("wix_app_reconcile_schedule")
     tick = schedule.evaluate_tick(dg.build_schedule_context())
     assert tick.run_requests is not None
     assert tick.run_requests[0].run_config == {"dry_run": False, "settle": True}

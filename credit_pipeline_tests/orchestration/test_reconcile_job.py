@@ -407,11 +407,14 @@ def test_the_checks_are_green_where_all_is_well(bench: Callable[[World], Bench])
     assert checks == dict.fromkeys(
         [
             "audit_chain_verifies",
+            "both_sides_were_compared_lately",
             "counts_add_up",
+            "every_alert_is_delivered",
             "no_credits_lost",
             "no_paid_account_on_free_limits",
             "no_paid_account_without_its_grant",
             "plan_within_limits",
+            "system_is_healthy",
         ],
         True,
     )

@@ -9,16 +9,21 @@ from dataclasses import dataclass
 import dagster as dg
 import psycopg
 import pytest
+from psycopg import sql
 
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.adapters.system_yaml import load_system
 from credit_pipeline.domain.errors import ConfigurationError, PlanError
+from credit_pipeline.orchestration.assemble import reconciliation_defs
 from credit_pipeline.orchestration.runs import RunResult, apply_run, reconcile_run
 from credit_pipeline.sandbox import lifecycle
+from credit_pipeline.services.health import health
 from credit_pipeline.services.ports import Selection
 from credit_pipeline_tests.orchestration.conftest import Sandbox
 
 SYSTEM = load_system("wix_app", environ={})
+SCHEMA = "credit_pipeline"
+MENDED = ("no_paid_account_without_its_grant", "no_paid_account_on_free_limits")
 NOUNS = [
     "balances",
     "subscriptions",
@@ -88,11 +93,14 @@ def test_the_lineage_is_whole(dry_run: DryRun, dagster_instance: dg.DagsterInsta
         assert event.run_id == dry_run.result.run_id
     assert dry_run.result.checks.keys() == {
         "audit_chain_verifies",
+        "both_sides_were_compared_lately",
         "counts_add_up",
+        "every_alert_is_delivered",
         "no_credits_lost",
         "no_paid_account_on_free_limits",
         "no_paid_account_without_its_grant",
         "plan_within_limits",
+        "system_is_healthy",
     }
     assert dry_run.result.checks["counts_add_up"]
     assert not dry_run.result.checks["no_paid_account_without_its_grant"]
@@ -121,6 +129,71 @@ def test_no_secret_and_no_address_reaches_dagsters_storage(
     assert "@example" not in text
 
 
+def health_run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return reconciliation_defs(SYSTEM).resolve_job_def("wix_app_health").execute_in_process(instance=instance)
+
+
+def untrue(result: dg.ExecuteInProcessResult) -> dict[str, int | None]:
+    return {one["name"]: one["count"] for one in result.output_for_node("wix_app__health_report")["checks"]}
+
+
+def kept(sandbox: Sandbox) -> list[str]:
+    """All that is remembered and planned, as text."""
+    tables = ("snapshot", "observation", "observation_log", "mismatch", "correction_plan")
+    with psycopg.connect(sandbox.environment["WIX_DATABASE_URL"]) as connection:
+        found = [
+            connection.execute(sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1").format(sql.Identifier(SCHEMA, name)))
+            for name in tables
+        ]
+        return [row for rows in found for (row,) in rows]
+
+
+def test_the_hourly_monitor_says_what_the_comparison_said_without_asking_billing(
+    sandbox: Sandbox, dry_run: DryRun, dagster_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kept(sandbox)
+    monkeypatch.setenv("WIX_API_URL", "http://127.0.0.1:9")  # nobody answers there
+    result = health_run(dagster_instance)
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert event.asset_key == dg.AssetKey(["wix_app", "health_report"])
+    assert dry_run.result.report is not None
+    compared = {one.name: one.count for one in health(SYSTEM, dry_run.result.report, None).statements}
+    of_now = {"both_sides_were_compared_lately": 0, "every_alert_is_delivered": 0}
+    assert untrue(result) == compared | of_now
+    assert compared["no_paid_account_without_its_grant"]
+    assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == {
+        "both_sides_were_compared_lately": True,
+        "every_alert_is_delivered": True,
+        "system_is_healthy": False,
+    }
+    shown = event.step_materialization_data.materialization.metadata["balances over time"].value
+    assert str(shown).startswith("![balances over time](data:image/png;base64,")
+    assert kept(sandbox) == before
+
+
+def test_the_monitor_goes_red_where_no_comparison_came_for_a_day(
+    sandbox: Sandbox, dry_run: DryRun, dagster_instance: dg.DagsterInstance
+) -> None:
+    def moved(hours: int) -> None:
+        with psycopg.connect(sandbox.environment["WIX_DATABASE_URL"]) as connection:
+            connection.execute(
+                "UPDATE credit_pipeline.snapshot SET as_of = as_of - make_interval(hours => %s)", (hours,)
+            )
+
+    moved(25)
+    result = health_run(dagster_instance)
+    moved(-25)
+    assert result.success
+    assert untrue(result)["both_sides_were_compared_lately"] == 1
+    (check,) = [
+        one for one in result.get_asset_check_evaluations() if one.check_name == "both_sides_were_compared_lately"
+    ]
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.ERROR
+    assert "wix_app_reconcile" in str(check.metadata["recovery"].value)
+
+
 def test_a_live_plan_is_refused_then_approved_then_applied_once(
     sandbox: Sandbox, dagster_instance: dg.DagsterInstance
 ) -> None:
@@ -135,6 +208,10 @@ def test_a_live_plan_is_refused_then_approved_then_applied_once(
     applied = apply_run(SYSTEM, dagster_instance, refused.plan_id)
     assert applied.plan["outcomes"]["changed"] > 0
     assert applied.report is None
+    found = [untrue(health_run(dagster_instance))[name] for name in MENDED]
+    assert refused.report is not None
+    compared = {one.name: one.count for one in health(SYSTEM, refused.report, None).statements}
+    assert all((now or 0) < (compared[name] or 0) for name, now in zip(MENDED, found, strict=True)), (compared, found)
     assert rows(sandbox) != before
     after = rows(sandbox)
     again = reconcile_run(SYSTEM, dagster_instance, dry_run=False, attended=True)

@@ -85,6 +85,11 @@ class Ui:
 
         self.wait(clicked)
 
+    def pictures(self) -> list[str]:
+        """What the inline pictures say they are that the browser could draw."""
+        found = self.browser.find_elements(By.XPATH, "//img[starts-with(@src, 'data:image/png')]")
+        return [one.get_attribute("alt") or "" for one in found if int(one.get_attribute("naturalWidth") or 0) > 100]
+
     def shoot(self, name: str) -> None:
         self.browser.save_screenshot(str(self.shots / f"{name}.png"))
 
@@ -179,6 +184,11 @@ def test_the_ui_shows_lineage_runs_dry_from_the_launchpad_and_tells_checks_apart
     ui.open("assets/wix_app/correction_plan?view=events")
     ui.wait_for("plan_id", "digest", "before and after")
     ui.shoot("8-correction-plan")
+    ui.open("assets/wix_app/health_report?view=events")
+    ui.wait_for("balances over time")
+    ui.click("[Show Markdown]")
+    ui.wait(lambda: ui.pictures() == ["balances over time"])
+    ui.shoot("8-balances-over-time")
     ui.open("automation")
     ui.wait_for("wix_app_reconcile_schedule")
     ui.shoot("9-schedule")

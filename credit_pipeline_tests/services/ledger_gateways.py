@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.account import Memory
+from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 from credit_pipeline.domain.ledger import EntryKind
 from credit_pipeline.domain.policy import Policy
@@ -24,6 +25,7 @@ from credit_pipeline.services.ports import (
     Progress,
     Pull,
     SavedPlan,
+    WaitingFinding,
 )
 from credit_pipeline.services.system import (
     CreditSystem,
@@ -151,6 +153,15 @@ class Remembering:
 
     def exempt(self, now: datetime) -> frozenset[AccountId]:
         return frozenset()
+
+    def waiting(self, now: datetime) -> Sequence[WaitingFinding]:
+        return ()
+
+    def collections(self, since: datetime, most: int) -> Sequence[datetime]:
+        return ()
+
+    def balances_at(self, times: Sequence[datetime]) -> Sequence[BalancePoint]:
+        return ()
 
     def record(
         self,

@@ -4,7 +4,7 @@
 --
 --   owner      owns all of ours, and is what our functions run as: the one that may write the product's columns
 --   reader     reads; writes nothing at all
---   corrector  reads, remembers, saves plans, calls apply_batch; what decides a plan is not its to write
+--   corrector  reads, remembers, saves plans, calls apply_batch, delivers alerts; what decides a plan is not its to write
 --   approver   reads ours, decides about plans, findings and exemptions, stops and resumes
 
 -- The name of a role of this database's. Names are 63 bytes at most, so a long database's is shortened and told apart.
@@ -75,6 +75,8 @@ BEGIN
             'last_error, finished_at)'),
         (corrector, 'sync_request', 'UPDATE (state, attempts, next_attempt_at, claimed_at, claimed_by, outcome, last_error, '
             'finished_at)'),
+        (corrector, 'outbox', 'INSERT (system, kind, subject, content), UPDATE (delivered, attempts, next_attempt_at, claimed_at, '
+            'claimed_by, last_error, done_at)'),
         (approver, 'webhook_event', 'UPDATE (state, last_error, finished_at)'),
         (approver, 'mismatch', 'UPDATE (state, opened_at, accepted_until, closed_at, closed_why)'),
         (approver, 'exemption', 'INSERT, UPDATE, DELETE'),
@@ -90,7 +92,7 @@ BEGIN
     FOR given IN
         SELECT p.oid::regprocedure::text AS name, CASE p.proname WHEN 'decide' THEN approver ELSE corrector END AS role
         FROM pg_proc AS p WHERE p.pronamespace = 'credit_pipeline'::regnamespace
-            AND (p.proname IN ('decide', 'apply_batch', 'inherit', 'invariants', 'note_apply', 'released')
+            AND (p.proname IN ('decide', 'apply_batch', 'inherit', 'invariants', 'note_apply', 'released', 'record_webhook')
                 OR p.proname LIKE 'take\_webhooks\_%' OR p.proname LIKE 'tell\_webhook\_%')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', given.name, given.role);
