@@ -32,6 +32,7 @@ from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.audit import AuditedCorrection, AuditedGrant, AuditRow, TakenKey
 from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
+from credit_pipeline.domain.plans import Amount
 from credit_pipeline.services.inbox_ports import Inbox
 
 SUBSCRIPTIONS = pa.schema(
@@ -475,6 +476,10 @@ class PlanStore(Protocol):
 
     def pinned(self) -> Mapping[str, int]:
         """The catalogue pinned at init: plan → credits."""
+        ...
+
+    def former(self) -> Mapping[str, Sequence[Amount]]:
+        """What plans gave before a person accepted another amount, oldest first; only those that ever changed."""
         ...
 
     def hold(self, plan_id: str, held: Mapping[int, tuple[str, str]]) -> None:
