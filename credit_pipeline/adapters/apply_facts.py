@@ -4,11 +4,13 @@ Runs inside a transaction of `plan_store.py`; nothing here writes. What is asked
 that it may be asked between two batches of a plan of thousands.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from credit_pipeline.adapters.transactions import Cursor
 from credit_pipeline.domain.ids import AccountId
+from credit_pipeline.domain.plans import Amount
 
 # Leans on correction_waiting; a row of lane approve counts where its own digest is released.
 _WAITING = """
@@ -30,6 +32,13 @@ CROSS JOIN LATERAL (
       AND a.at COLLATE "C" >=
           to_char((now() - %(within)s::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 ) AS made WHERE made.changes > 0
+"""
+# The history of credit_pipeline.allowance_of. Leans on act_subject.
+_FORMER = """
+SELECT p.key AS plan, a.at, (p.value ->> 'was')::bigint AS credits
+FROM credit_pipeline.act AS a CROSS JOIN LATERAL jsonb_each(a.detail -> 'plans') AS p
+WHERE a.system = %s AND a.subject IS NULL AND a.what = 'accept_catalogue' AND p.value ->> 'was' IS NOT NULL
+ORDER BY a.id
 """
 _INVARIANTS = "SELECT name, broken FROM credit_pipeline.invariants(%s, %s)"
 
@@ -60,6 +69,14 @@ def automatic_changes(
     """Account → automatic corrections of it in the last `within`, by the audit and the database's clock."""
     words = {"system": system, "accounts": sorted(set(accounts)), "within": within}
     return {AccountId(row["account"]): row["changes"] for row in cursor.execute(_AUTOMATIC, words)}
+
+
+def former_amounts(cursor: Cursor, system: str) -> dict[str, list[Amount]]:
+    """Plan → the amounts it had until a person accepted another one, oldest first."""
+    found: defaultdict[str, list[Amount]] = defaultdict(list)
+    for row in cursor.execute(_FORMER, (system,)):
+        found[row["plan"]].append(Amount(until=row["at"], credits=row["credits"]))
+    return dict(found)
 
 
 def invariants(cursor: Cursor, plan_id: str, since: int) -> Mapping[str, int]:

@@ -20,6 +20,7 @@ from credit_pipeline.adapters.transactions import Contended, Cursor, Row, Transa
 from credit_pipeline.adapters.write_functions import config_hash
 from credit_pipeline.domain.errors import NotInstalled, PlanError
 from credit_pipeline.domain.ids import AccountId
+from credit_pipeline.domain.plans import Amount
 from credit_pipeline.services.ports import AuditSnapshot, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.system import CreditSystem
 
@@ -133,6 +134,11 @@ class PostgresPlans:
         query = "SELECT plan, credits FROM credit_pipeline.catalogue WHERE system = %s ORDER BY rank"
         with self._transactions.begin() as cursor:
             return {row["plan"]: row["credits"] for row in cursor.execute(query, (self._system,))}
+
+    def former(self) -> Mapping[str, Sequence[Amount]]:
+        """Plan → the amounts it had until a person accepted another one, oldest first."""
+        with self._transactions.begin() as cursor:
+            return apply_facts.former_amounts(cursor, self._system)
 
     def hold(self, plan_id: str, held: Mapping[int, tuple[str, str]]) -> None:
         """Gives waiting rows a final outcome without a write: seq → (outcome, sentence)."""

@@ -25,6 +25,8 @@ def classify(account: Account, rules: Rules) -> Judgement:
     """Judge one account. Unknown answers are findings of their own and never move credits."""
     if account.ledger is not None or account.identity is not None:
         return classify_ledger(account, rules)
+    period = account.billing.period
+    rules = replace(rules, catalogue=rules.catalogue.as_of(period.start if period else None))
     kept, closed = open_events(account, rules)
     fresh = tuple(events.movements(account, rules.catalogue, rules.policy, rules.now))
     found = [*kept, *(f for f in fresh if f.fingerprint not in {k.fingerprint for k in kept})]

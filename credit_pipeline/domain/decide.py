@@ -117,7 +117,9 @@ def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Polic
     raised = facts["verdict"] == Verdict.RAISE.value
     given = restored if found.lane is Lane.APPROVE else 0
     raising = raised and policy.shortfall is Shortfall.RAISE
-    delta = plan.credits - balance.total - given if raising else plan.credits
+    start = datetime.fromisoformat(facts["period_start"]) if facts.get("period_start") else None
+    allowance = plan.credits_from(start)
+    delta = allowance - balance.total - given if raising else allowance
     if delta <= 0:
         return
     if plan.free:
@@ -127,21 +129,22 @@ def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Polic
             lane=found.lane,
             code=found.code,
             step=step,
-            reason=f"free allowance: raise total to {plan.credits}",
+            reason=f"free allowance: raise total to {allowance}",
         )
         return
+    assert start is not None
     grant = GrantCredits(
         delta=delta,
         grant_key=GrantKey(
             account_id=account.account_id,
             plan=plan.name,
-            period_start=datetime.fromisoformat(facts["period_start"]),
+            period_start=start,
         ),
         period_end=datetime.fromisoformat(facts["period_end"]),
         reset_used=not raised,
     )
     if raised:
-        reason = f"{plan.name}: total {balance.total} is below {plan.credits}: raise by {delta}, used kept"
+        reason = f"{plan.name}: total {balance.total} is below {allowance}: raise by {delta}, used kept"
     else:
         reason = (
             f"upgrade {balance.label} -> {plan.name}: available {balance.available} + new {delta} = "

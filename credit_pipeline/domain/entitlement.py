@@ -79,9 +79,14 @@ class Entitlement:
 _SETTLEMENTS = {InvoiceStatus.PAID: Settlement.PAID, InvoiceStatus.REFUNDED: Settlement.REFUNDED}
 
 
-def allowance(plan: Plan, cycle: Cycle | None) -> int:
-    """Credits of one grant: a month's, or a whole year's where the plan is granted up front."""
-    return plan.credits * (12 if cycle is Cycle.YEARLY and plan.yearly is YearlyMode.UPFRONT else 1)
+def months(plan: Plan, cycle: Cycle | None) -> int:
+    """How many months' credits one grant has: a whole year's where the plan is granted up front."""
+    return 12 if cycle is Cycle.YEARLY and plan.yearly is YearlyMode.UPFRONT else 1
+
+
+def allowance(plan: Plan, period: Period) -> int:
+    """Credits of the grant of that period."""
+    return plan.credits_from(period.start) * months(plan, cycle_of(period))
 
 
 def horizon(account: Account, rules: Rules) -> datetime:
@@ -132,7 +137,7 @@ def entitlement(
         subscription_id=billing.subscription_id,
         plan=plan,
         period=period,
-        allowance=allowance(plan, cycle),
+        allowance=allowance(plan, period),
         instant=instant,
         opens=opens,
         closes=closes,

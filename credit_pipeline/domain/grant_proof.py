@@ -136,10 +136,10 @@ def _above_what_was_billed(one: Entitlement, matching: Matching, rules: Rules) -
     billed = [other.entitlement for other in paid if other.entitlement.judged or other.entry is not None]
     allowed = {e.plan.name: e.allowance for e in (*billed, one)}
     granted = sum(other.entry.amount for other in beside if other.entry is not None) + one.allowance
-    return granted + _loose(one, matching.left, rules.catalogue.free.credits) > sum(allowed.values())
+    return granted + _loose(one, matching.left, rules.catalogue.free.amounts) > sum(allowed.values())
 
 
-def _loose(one: Entitlement, left: Iterable[Entry], free: int) -> int:
+def _loose(one: Entitlement, left: Iterable[Entry], free: frozenset[int]) -> int:
     first, last = one.period.start - timedelta(days=1), one.period.end
     grants = (e.amount for e in left if e.kind is EntryKind.GRANT and first <= e.at < last)
-    return sum(amount for amount in grants if amount > 0 and amount != free)
+    return sum(amount for amount in grants if amount > 0 and amount not in free)

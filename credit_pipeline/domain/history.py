@@ -140,7 +140,7 @@ def given_back(memory: Memory, since: datetime, catalogue: Catalogue) -> int:
 
     A whole allowance, or one that folded `used`, was a new plan's grant: it gives nothing back.
     """
-    allowances = {plan.credits for plan in catalogue.plans}
+    allowances = {amount for plan in catalogue.plans for amount in plan.amounts}
     gains = (
         after.total - before.total
         for before, after in pairwise(memory.sightings)

@@ -105,7 +105,7 @@ def _wrong_amount(account: Account, due: Entitlement, entry: Entry) -> Iterator[
 
 def _of_entry(account: Account, entry: Entry, matching: Matching, rules: Rules) -> Iterator[Finding]:
     """A grant that is nobody's: the second one of a period, or one that no billed period explains."""
-    if entry.kind is not EntryKind.GRANT or entry.amount == rules.catalogue.free.credits:
+    if entry.kind is not EntryKind.GRANT or entry.amount in rules.catalogue.free.amounts:
         return  # the free plan's own credits come when the product likes
     twin = _twin(entry, matching)
     if twin is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from credit_pipeline.domain.account import Account
-from credit_pipeline.domain.entitlement import Entitlement, Settlement, allowance, horizon
+from credit_pipeline.domain.entitlement import Entitlement, Settlement, horizon, months
 from credit_pipeline.domain.ledger import Entry, EntryKind
 from credit_pipeline.domain.periods import Cycle
 from credit_pipeline.domain.plans import Catalogue, Plan
@@ -100,7 +100,8 @@ def _in_window(one: Entitlement, entry: Entry) -> bool:
 def _allowances_beside(plan: Plan, catalogue: Catalogue) -> set[int]:
     """What the other plans grant: such an amount is another plan's grant, never a wrong one of this plan."""
     cycles = (Cycle.MONTHLY, Cycle.YEARLY)
-    return {allowance(other, cycle) for other in catalogue.plans for cycle in cycles if other != plan}
+    others = [other for other in catalogue.plans if other != plan]
+    return {amount * months(other, cycle) for other in others for amount in other.amounts for cycle in cycles}
 
 
 def _by_reference(entitlements: Sequence[Entitlement], grants: Iterable[Entry]) -> Pairs:

@@ -6,7 +6,8 @@ An unknown word is a finding, never a default: `Pro+` once became `pro` and 15,0
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 
 from credit_pipeline.domain.errors import ConfigurationError
@@ -30,6 +31,14 @@ class YearlyMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """What a plan's period gave that started before `until`: a person accepted another amount then."""
+
+    until: datetime
+    credits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One plan of the catalogue. `credits` is the allowance of one period; `rank` orders upgrades and downgrades."""
 
@@ -43,6 +52,23 @@ class Plan:
     lookup_keys: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     yearly: YearlyMode | None = None
+    former: tuple[Amount, ...] = ()
+    """Oldest first. A changed amount is for periods that start after it; customers of older ones were sold these."""
+
+    def credits_from(self, start: datetime | None) -> int:
+        """The allowance of a period that started then. Without periods nobody's start is known: the least there was."""
+        if start is None:
+            return min(self.amounts)
+        return next((amount.credits for amount in self.former if start < amount.until), self.credits)
+
+    @property
+    def amounts(self) -> frozenset[int]:
+        """What a period gives or ever gave."""
+        return frozenset({self.credits, *(amount.credits for amount in self.former)})
+
+    def as_of(self, start: datetime | None) -> "Plan":
+        """The plan as a period that started then has it."""
+        return replace(self, credits=self.credits_from(start)) if self.former else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +124,12 @@ class Catalogue:
         set_(self, "_aliases", _index(words, "alias"))
         _index(((p.name, p) for p in self.plans), "name", once=True)
         _index(((str(p.rank), p) for p in self.plans), "rank", once=True)
+
+    def as_of(self, start: datetime | None) -> "Catalogue":
+        """All plans as a period that started then has them."""
+        if not any(plan.former for plan in self.plans):
+            return self
+        return Catalogue(plans=tuple(plan.as_of(start) for plan in self.plans))
 
     @property
     def free(self) -> Plan:

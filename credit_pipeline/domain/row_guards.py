@@ -10,7 +10,7 @@ from datetime import timedelta
 from credit_pipeline.domain.account import OpenMismatch
 from credit_pipeline.domain.ceilings import Ceilings
 from credit_pipeline.domain.corrections import AdjustCredits, Correction, GrantCredits, Lane
-from credit_pipeline.domain.entitlement import allowance, cycle_of
+from credit_pipeline.domain.entitlement import allowance
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.periods import Period
 from credit_pipeline.domain.plans import Catalogue
@@ -73,7 +73,7 @@ def _allowance(step: GrantCredits, catalogue: Catalogue) -> int:
     plan = catalogue.named(step.grant_key.plan)
     if plan is None:
         return 0
-    return allowance(plan, cycle_of(Period(start=step.grant_key.period_start, end=step.period_end)))
+    return allowance(plan, Period(start=step.grant_key.period_start, end=step.period_end))
 
 
 def _restored(step: AdjustCredits, row: Correction, known: Sequence[OpenMismatch]) -> int:

@@ -1,6 +1,7 @@
 """Screened rows → Account objects for the pure judgement. Reads memory, decides nothing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,10 @@ from credit_pipeline.services.screen import billed_resolution, billed_step
 def accounts_of(
     rows: Sequence[Mapping[str, Any]], catalogue: Catalogue, memory: MemoryStore | None, now: datetime
 ) -> list[Account]:
-    """The suspects with all that is remembered of them; memory is None where nothing is installed."""
+    """The suspects with all that is remembered of them; memory is None where nothing is installed.
+
+    Their plans are those of the period that billing names.
+    """
     remembered = memory.remembered([row["account_id"] for row in rows], now) if memory and rows else {}
     words: dict[tuple[str | None, str | None], Resolution | None] = {}
     labels: dict[str | None, Resolution] = {}
@@ -27,20 +31,25 @@ def accounts_of(
             words[word] = billed_resolution(catalogue, *word)
         if row["label"] not in labels:
             labels[row["label"]] = catalogue.resolve_label(row["label"])
+        period = _period(row, words[word], now)
+        start = period.start if period else None
+        label = _as_of(labels[row["label"]], start)
         made.append(
             Account(
                 account_id=AccountId(row["account_id"]),
-                billing=_billing(row, words[word], now),
-                balance=Balance(
-                    label=row["label"], resolution=labels[row["label"]], total=row["total"], used=row["used"]
-                ),
+                billing=_billing(row, _as_of(words[word], start), period),
+                balance=Balance(label=row["label"], resolution=label, total=row["total"], used=row["used"]),
                 memory=remembered.get(row["account_id"], Memory()) if memory else None,
             )
         )
     return made
 
 
-def _billing(row: Mapping[str, Any], resolution: Resolution | None, now: datetime) -> Billing:
+def _as_of(found: Resolution | None, start: datetime | None) -> Any:
+    return replace(found, plan=found.plan.as_of(start)) if isinstance(found, Resolved) else found
+
+
+def _billing(row: Mapping[str, Any], resolution: Resolution | None, period: Period | None) -> Billing:
     lookup = Lookup(row["lookup"])
     return Billing(
         lookup=lookup,
@@ -50,7 +59,7 @@ def _billing(row: Mapping[str, Any], resolution: Resolution | None, now: datetim
         resolution=resolution,
         subscription_id=row["subscription_id"],
         cycle=Cycle(row["cycle"]) if row["cycle"] else None,
-        period=_period(row, resolution, now),
+        period=period,
         changed_at=_utc(row["changed_at"]),
         ends_at=_utc(row["ends_at"]),
         auto_renews=row["auto_renews"],

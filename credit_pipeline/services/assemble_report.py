@@ -42,6 +42,8 @@ class Run:
     judged: Sequence[Judgement]
     partial: bool = False
     """Only named accounts were read: their number says nothing about the source."""
+    halted: tuple[str, ...] = ()
+    """Sentences about amounts of defs.yaml that nobody accepted."""
 
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
@@ -214,6 +216,7 @@ def _notices(run: Run) -> Iterator[str]:
         )
     if system.policy.renewal is None and not system.ledger:
         yield f"{name}: policy.renewal is not declared, so the system is report-only: declare it in defs.yaml"
+    yield from run.halted
     for label, credits in run.gateways.store.catalogue().items():
         known = next((plan for plan in system.catalogue.plans if plan.label == label), None)
         if known is not None and known.credits != credits:

@@ -17,6 +17,7 @@ from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.counter_checks import counter_checks
 from credit_pipeline.services.explain_words import Check, Explanation
+from credit_pipeline.services.in_force import in_force
 from credit_pipeline.services.ledger_checks import ledger_checks
 from credit_pipeline.services.one_subject import subject_named
 from credit_pipeline.services.ports import Gateways, IdentityStore, Pull
@@ -31,6 +32,7 @@ def explain(system: CreditSystem, gateways: Gateways, asked: str, *, now: dateti
 
     Raises where one of them cannot be asked at all, or where nobody is known by that name.
     """
+    system = in_force(system, gateways)
     if isinstance(gateways.store, IdentityStore):
         return _of_ledger(system, gateways, gateways.store, asked, now)
     account_id = AccountId(asked)

@@ -6,6 +6,7 @@ from datetime import datetime
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.guards import BillingPin, Circumstances
 from credit_pipeline.domain.row_guards import RowFacts
+from credit_pipeline.services.in_force import in_force
 from credit_pipeline.services.ports import Gateways, PlanRow, SavedPlan
 from credit_pipeline.services.system import CreditSystem
 
@@ -19,7 +20,7 @@ def row_facts(system: CreditSystem, gateways: Gateways, rows: Sequence[PlanRow],
     remembered = gateways.memory.remembered(restored, now) if restored else {}
     return RowFacts(
         system=system.name,
-        catalogue=system.catalogue,
+        catalogue=in_force(system, gateways).catalogue,
         flap_window=window,
         changes=gateways.plans.automatic_changes(automatic, window) if automatic else {},
         open_mismatches={account: memory.open_mismatches for account, memory in remembered.items()},

@@ -33,6 +33,7 @@ from credit_pipeline.domain.audit import AuditedCorrection, AuditedGrant, AuditR
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.corrections import Correction
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
+from credit_pipeline.domain.plans import Amount
 from credit_pipeline.services.alert_ports import Outbox
 from credit_pipeline.services.inbox_ports import Inbox
 
@@ -508,6 +509,10 @@ class PlanStore(Protocol):
 
     def pinned(self) -> Mapping[str, int]:
         """The catalogue pinned at init: plan → credits."""
+        ...
+
+    def former(self) -> Mapping[str, Sequence[Amount]]:
+        """What plans gave before a person accepted another amount, oldest first; only those that ever changed."""
         ...
 
     def hold(self, plan_id: str, held: Mapping[int, tuple[str, str]]) -> None:

@@ -17,6 +17,7 @@ from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.assemble_report import Run
 from credit_pipeline.services.decision_log import DecisionLog
+from credit_pipeline.services.in_force import in_force, not_in_force
 from credit_pipeline.services.plan_words import PlanWords
 from credit_pipeline.services.ports import OBSERVATIONS, Gateways, MemoryStore, Snapshot
 from credit_pipeline.services.remember import findings_of, observations_of
@@ -46,6 +47,7 @@ def reconcile(
     """
     log = DecisionLog(system.name)
     log.started()
+    written, system = system, in_force(system, gateways)
     memory = gateways.memory if gateways.memory.installed() else None
     last = memory.last_collection() if memory else None
     first_run = memory is not None and last is None
@@ -81,6 +83,7 @@ def reconcile(
         screened=screened,
         judged=judged,
         partial=accounts is not None,
+        halted=tuple(not_in_force(written, system)),
     )
     if memory and accounts is None and not run.refusals:
         memory.record(

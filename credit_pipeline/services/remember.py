@@ -84,8 +84,11 @@ def _same(account: Account, row: Mapping[str, Any]) -> bool:
 def expected(judgement: Judgement) -> dict[str, Any]:
     """What billing says the account should have; the credits are those of one grant."""
     billing = judgement.account.billing
-    plan, cycle = billing.plan, billing.cycle if judgement.account.ledger is not None else None
-    return {"plan": plan.name if plan else None, "credits": allowance(plan, cycle) if plan else None}
+    plan, period = billing.plan, billing.period
+    if plan is None:
+        return {"plan": None, "credits": None}
+    of_ledger = judgement.account.ledger is not None and period is not None
+    return {"plan": plan.name, "credits": allowance(plan, period) if of_ledger and period else plan.credits}
 
 
 def actual(judgement: Judgement) -> dict[str, Any]:

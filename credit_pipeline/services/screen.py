@@ -145,6 +145,9 @@ def _plan_map(subscriptions: pa.Table, catalogue: Catalogue) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PLAN_MAP)
 
 
+FORMER = pa.list_(pa.struct([("until", pa.timestamp("us")), ("credits", pa.int64())]))
+"""What a plan's periods gave that started before; naive UTC."""
+
 PLAN_MAP = pa.schema(
     [
         ("status", pa.string()),
@@ -152,6 +155,7 @@ PLAN_MAP = pa.schema(
         ("cycle", pa.string()),
         ("plan", pa.string()),
         ("credits", pa.int64()),
+        ("former", FORMER),
         ("free", pa.bool_()),
         ("step", pa.int32()),
     ]
@@ -164,7 +168,15 @@ def billed_step(plan: Plan, cycle: str | None) -> int | None:
 
 
 def _plan_columns(plan: Plan) -> dict[str, Any]:
-    return {"plan": plan.name, "credits": plan.credits, "free": plan.free}
+    return {"plan": plan.name, **amounts_of(plan), "free": plan.free}
+
+
+def amounts_of(plan: Plan) -> dict[str, Any]:
+    """The columns `credits` and `former`. The free plan has no periods, so nobody's start is known."""
+    if plan.free:
+        return {"credits": plan.credits_from(None), "former": []}
+    former = [{"until": a.until.astimezone(UTC).replace(tzinfo=None), "credits": a.credits} for a in plan.former]
+    return {"credits": plan.credits, "former": former}
 
 
 def _label_map(balances: pa.Table, catalogue: Catalogue) -> pa.Table:

@@ -6,7 +6,7 @@
 -- The property test test_screen.py holds this query and classify() together: it never drops what classify would flag.
 CREATE OR REPLACE TEMP TABLE screened AS
 WITH billed AS (
-    SELECT s.billing_id, s.lookup, s.status, s.anchor, m.plan, m.credits, m.free, m.step,
+    SELECT s.billing_id, s.lookup, s.status, s.anchor, m.plan, m.credits, m.former, m.free, m.step,
            CASE WHEN m.step > 0 THEN
                greatest(0, ((year($now::TIMESTAMP) - year(s.anchor)) * 12 + month($now::TIMESTAMP) - month(s.anchor)) // m.step)
            END AS steps
@@ -26,6 +26,11 @@ dated AS (
     END AS period_start
     FROM billed
 ),
+-- What the plan gave when the period started.
+priced AS (
+    SELECT * REPLACE (coalesce(list_filter(former, lambda f: period_start < f.until)[1].credits, credits) AS credits)
+    FROM dated
+),
 joined AS (
     SELECT b.account_id, b.label, b.total, b.used, coalesce(d.lookup, 'error') AS lookup, d.status,
            d.plan, d.credits, d.free, d.period_start, o.account IS NOT NULL AS known, o.mark AS old_mark,
@@ -43,7 +48,7 @@ joined AS (
                AND b.total >= d.credits AND b.used BETWEEN 0 AND b.total
                AND (d.free OR d.period_start IS NOT NULL), false) AS in_order
     FROM balances b
-    LEFT JOIN dated d ON d.billing_id = b.account_id
+    LEFT JOIN priced d ON d.billing_id = b.account_id
     LEFT JOIN label_map l ON l.label IS NOT DISTINCT FROM b.label
     LEFT JOIN observations o ON o.account = b.account_id
 )

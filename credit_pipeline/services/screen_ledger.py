@@ -19,7 +19,7 @@ from credit_pipeline.domain.plans import Catalogue, Resolved
 from credit_pipeline.domain.policy import Policy, Trial
 from credit_pipeline.services.plan_words import PlanWords, Word
 from credit_pipeline.services.ports import OBSERVATIONS
-from credit_pipeline.services.screen import Screened, billed_step
+from credit_pipeline.services.screen import FORMER, Screened, amounts_of, billed_step
 
 
 def screen_ledger(
@@ -54,7 +54,7 @@ def screen_ledger(
         "partial": partial,
         "reference": policy.reference,
         "free_plan": catalogue.free.name,
-        "free_credits": catalogue.free.credits,
+        "free_credits": sorted(catalogue.free.amounts),
     }
     with duckdb.connect(":memory:", config={"threads": 2, "preserve_insertion_order": False}) as db:
         db.register("run", pa.Table.from_pylist([run], schema=RUN))
@@ -110,7 +110,7 @@ RUN = pa.schema(
         ("partial", pa.bool_()),
         ("reference", pa.string()),
         ("free_plan", pa.string()),
-        ("free_credits", pa.int64()),
+        ("free_credits", pa.list_(pa.int64())),
     ]
 )
 
@@ -179,6 +179,7 @@ PLAN_MAP = pa.schema(
     + [
         ("plan", pa.string()),
         ("credits", pa.int64()),
+        ("former", FORMER),
         ("free", pa.bool_()),
         ("step", pa.int32()),
         ("yearly", pa.string()),
@@ -191,7 +192,7 @@ def _plan_map(words: PlanWords) -> pa.Table:
         {
             **word._asdict(),
             "plan": plan.name,
-            "credits": plan.credits,
+            **amounts_of(plan),
             "free": plan.free,
             "step": billed_step(plan, word.cycle),
             "yearly": plan.yearly.value if plan.yearly else None,

@@ -2,15 +2,16 @@
 -- it decides which subjects are provably healthy. Everything else is a suspect for domain.classify_ledger. Times are naive
 -- UTC. Run after `subjects_group.sql`, on its tables and: balances, subscriptions, observations; run (now, horizon: before
 -- it the ledger is not judged, first_run, trials: a trial is granted like the plan, complete: billing's list ended,
--- reference, free_plan, free_credits: the free plan's own come when the product likes); plan_map (a subscription's words → plan, credits, free, step, yearly), price_map (an invoice's price → plan),
--- label_map (label → plan, free), status_fit (status, the product's word), watched (account), exempt (account).
+-- reference, free_plan, free_credits: the free plan's own amounts, which come when the product likes); plan_map (a
+-- subscription's words → plan, credits, former: what periods had that started before, free, step, yearly), price_map (an
+-- invoice's price → plan), label_map (label → plan, free), status_fit (status, the product's word), watched (account), exempt (account).
 -- The property test test_screen_ledger.py holds this and classify() together: it never drops what classify would flag.
 
 -- Every subscription with its plan and the period of one grant, the anchor's day kept. One that ended before the horizon,
 -- and was billed for nothing since, is over.
 CREATE OR REPLACE TEMP TABLE billed AS
 WITH dated AS (
-    SELECT s.*, m.plan, m.credits, m.free, m.step, m.yearly, r.horizon,
+    SELECT s.*, m.plan, m.credits, m.former, m.free, m.step, m.yearly, r.horizon,
            date_diff('month', s.period_start, least(r.now, s.period_end - INTERVAL 1 MICROSECOND)) AS months,
            least(r.now, s.period_end - INTERVAL 1 MICROSECOND) AS instant
     FROM listed AS s CROSS JOIN run AS r
@@ -19,7 +20,7 @@ WITH dated AS (
      AND m.lookup_key IS NOT DISTINCT FROM s.lookup_key AND m.metadata IS NOT DISTINCT FROM s.metadata
      AND m.cycle IS NOT DISTINCT FROM s.cycle
 )
-SELECT billing_id, lookup, subscription_id, status, started_at, quantity, items, invoices, plan, credits, free, yearly,
+SELECT billing_id, lookup, subscription_id, status, started_at, quantity, items, invoices, plan, credits, former, free, yearly,
        period_start AS term_start, period_end AS term_end,
        CASE WHEN free OR step IS NULL OR period_start IS NULL OR period_end IS NULL THEN NULL
             WHEN cycle <> 'yearly' OR step <> 1 OR months <= 0 THEN period_start
@@ -48,7 +49,7 @@ FROM claim GROUP BY auth_id;
 -- One user, one account, at most one customer: in order in everything but the grants.
 CREATE OR REPLACE TEMP TABLE simple AS
 SELECT s.grp, s.account, b.label, b.total, b.used, b.spent - b.used AS gap, b.entries,
-       r.billing_id IS NOT NULL AS paid, r.subscription_id, r.credits, r.yearly, r.started_at, r.term_start, r.term_end,
+       r.billing_id IS NOT NULL AS paid, r.subscription_id, r.credits, r.former, r.yearly, r.started_at, r.term_start, r.term_end,
        r.invoices,
        CASE WHEN r.billing_id IS NOT NULL THEN r.status WHEN p.billing_id IS NOT NULL THEN 'ended' ELSE 'free' END
            AS status,
@@ -68,7 +69,7 @@ SELECT s.grp, s.account, b.label, b.total, b.used, b.spent - b.used AS gap, b.en
                    AND b.local AND l.plan = r.plan AND f.word IS NOT NULL AND b.total > b.used
                ELSE
                    len(list_filter(b.entries, lambda e: e.kind = 'grant' AND e.at >= u.horizon
-                                                           AND e.amount <> u.free_credits)) = 0
+                                                           AND NOT list_contains(u.free_credits, e.amount))) = 0
                    AND CASE WHEN b.local THEN l.free ELSE b.label IS NULL END
                    AND (u.complete OR s.billing_id IS NOT NULL OR i.billing_id IS NULL)
                END, false) AS in_order
@@ -116,7 +117,8 @@ WITH piece AS (
 )
 SELECT s.grp, p.start, greatest(p.start, p.paid_at) - INTERVAL 1 DAY AS opens,
        greatest(p.start, p.paid_at) + INTERVAL 3 DAY AS closes, greatest(p.start, p.paid_at) - INTERVAL 1 DAY >= u.horizon AS visible,
-       s.credits * CASE WHEN p.yearly AND s.yearly = 'upfront' THEN 12 ELSE 1 END AS allowance,
+       coalesce(list_filter(s.former, lambda f: p.start < f.until)[1].credits, s.credits)
+           * CASE WHEN p.yearly AND s.yearly = 'upfront' THEN 12 ELSE 1 END AS allowance,
        concat_ws('/', s.account, s.plan, CAST(epoch(p.start) AS BIGINT)) AS our_key,
        replace(replace(replace(replace(replace(u.reference,
            '{account}', s.account), '{plan}', s.plan), '{period_start}', CAST(CAST(epoch(p.start) AS BIGINT) AS VARCHAR)),

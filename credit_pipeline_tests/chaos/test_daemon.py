@@ -1,4 +1,4 @@
-"""Failed webhooks of all kinds under Dagster's real daemon, which is killed with 9 in the middle and started again.
+"""Failed webhooks of all kinds, and sync requests, under Dagster's real daemon, killed with 9 in the middle.
 
 The suite plays 40 records; `python -m credit_pipeline_tests.chaos.test_daemon` plays 500. Waits between attempts are
 shortened in the table; everything else goes by the clock.
@@ -65,6 +65,8 @@ class Campaign:
                     self.doors.failed(self.broken[(number + turn) % BROKEN], event)
                 case _:
                     self.doors.failed(self.healthy[number % 4], event, type="PaidPlanChanged")
+        for site in (self.broken[-1], self.healthy[0]):
+            self.doors.run("SELECT credit_pipeline.request_sync(%s, 'opened')", site)
         # Whose site is not known may be known later: it is asked eight times, here for the last one.
         self.doors.run("UPDATE credit_pipeline.webhook_event SET attempts = 7 WHERE substr(event_id, 5)::int % 10 = 2")
 
@@ -77,7 +79,7 @@ class Campaign:
         with self._daemon():
             self._until(lambda: self._failed_at_billing() > 0)
             self._answers(error=False)
-            self._until(lambda: set(self.doors.states()) <= _ENDED)
+            self._until(lambda: set(self.doors.states()) <= _ENDED and not self._requested())
 
     def _answers(self, *, error: bool) -> None:
         for site in self.flaky:
@@ -85,6 +87,10 @@ class Campaign:
 
     def _ended(self) -> int:
         return sum(count for state, count in self.doors.states().items() if state in _ENDED)
+
+    def _requested(self) -> int:
+        [row] = self.doors.run("SELECT count(*) AS n FROM credit_pipeline.sync_request WHERE state <> 'done'")
+        return int(row["n"])
 
     def _failed_at_billing(self) -> int:
         [row] = self.doors.run(

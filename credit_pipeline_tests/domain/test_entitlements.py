@@ -85,8 +85,9 @@ class TestThePeriodOfOneGrant:
         assert period.end > NOW + timedelta(days=30_000)
 
     def test_a_year_up_front_holds_twelve_months_of_credits(self) -> None:
-        assert [allowance(plan, Cycle.YEARLY) for plan in PLANS.plans] == [100, 1000, 5000, 180_000]
-        assert allowance(PLANS.plans[3], Cycle.MONTHLY) == 15_000
+        year, month = Period(start=START, end=add_months(START, 12)), Period(start=START, end=add_months(START, 1))
+        assert [allowance(plan, year) for plan in PLANS.plans] == [100, 1000, 5000, 180_000]
+        assert allowance(PLANS.plans[3], month) == 15_000
 
 
 def test_a_paid_period_is_owed_from_its_payment() -> None:

@@ -1,13 +1,14 @@
 """Plan resolution (semantics §3): the order, the normalisation, the labels seen in the wild, and refused catalogues."""
 
 import unicodedata
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.domain.plans import Catalogue, Plan, Resolved, Rule, Unmapped, normalise
+from credit_pipeline.domain.plans import Amount, Catalogue, Plan, Resolved, Rule, Unmapped, normalise
 from credit_pipeline_tests.domain.builders import a_catalogue, a_plan
 
 FREE = a_plan("free", 100, 0, free=True)
@@ -173,3 +174,14 @@ def test_a_word_of_no_plan_is_never_given_one(word: str) -> None:
     found = a_catalogue().resolve(word)
     ids = {"price_starter", "price_pro", "PRO"}
     assert isinstance(found, Resolved) == (word in ids or normalise(word) in known)
+
+
+def test_a_period_has_the_amount_that_was_accepted_before_it_started() -> None:
+    first, second = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+    former = (Amount(until=first, credits=4_000), Amount(until=second, credits=5_000))
+    pro = Plan(name="pro", credits=6_000, rank=1, label="pro", former=former)
+    second_before = timedelta(seconds=1)
+    starts = (first - second_before, first, second - second_before, second, None)
+    assert [pro.credits_from(start) for start in starts] == [4_000, 5_000, 5_000, 6_000, 4_000]
+    assert pro.amounts == {4_000, 5_000, 6_000}
+    assert (pro.as_of(first).credits, pro.as_of(first).former) == (5_000, former)

@@ -18,6 +18,7 @@ from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.errors import PlanError, StoreError
 from credit_pipeline.domain.ids import AccountId, BillingId
+from credit_pipeline.domain.plans import Amount
 from credit_pipeline.orchestration.resources import CreditGateways, working_folder
 from credit_pipeline.services.ports import (
     COUNTER_BALANCES,
@@ -229,6 +230,9 @@ class _Plans:
 
     def ever_applied(self) -> bool:
         return self.world.applied_before
+
+    def former(self) -> Mapping[str, Sequence[Amount]]:
+        return {}
 
     def pinned(self) -> Mapping[str, int]:
         return {"free": 100, "starter": 1000, "pro": 5000, "pro_plus": 15000}

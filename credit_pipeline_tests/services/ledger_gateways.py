@@ -14,6 +14,7 @@ from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 from credit_pipeline.domain.ledger import EntryKind
+from credit_pipeline.domain.plans import Amount
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.services.ports import (
     LISTED_SUBSCRIPTIONS,
@@ -192,6 +193,9 @@ class Plans:
     def load(self, plan_id: str) -> SavedPlan:
         assert self.product.plan
         return self.product.plan
+
+    def former(self) -> Mapping[str, Sequence[Amount]]:
+        return {}
 
     def pinned(self) -> Mapping[str, int]:
         return {plan.name: plan.credits for plan in CATALOGUE.plans}

@@ -11,7 +11,7 @@ import pyarrow as pa
 from credit_pipeline.domain.account import Mark, Memory, Sighting
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.periods import add_months
-from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
+from credit_pipeline.domain.plans import Amount, Catalogue, Plan, YearlyMode
 from credit_pipeline.services.ports import (
     IDENTITIES,
     LEDGER_BALANCES,
@@ -30,6 +30,7 @@ CATALOGUE = Catalogue(
             credits=800,
             rank=1,
             label="pro",
+            former=(Amount(until=datetime(2026, 3, 1, tzinfo=UTC), credits=700),),
             provider_ids=("price_pro",),
             lookup_keys=("pro_monthly",),
             yearly=YearlyMode.DRIP,
@@ -166,7 +167,7 @@ def a_paying_person(
     assert found is not None
     upfront = yearly and found.yearly is YearlyMode.UPFRONT
     granted = terms if upfront or not yearly else periods_to(terms[-1][0], 1)
-    amount = found.credits * (12 if upfront else 1)
+    amounts = [found.credits_from(start) * (12 if upfront else 1) for start, _ in granted]
     seen_since = NOW - LOOKBACK - timedelta(days=2)
     entries = [
         an_entry(
@@ -174,13 +175,13 @@ def a_paying_person(
             amount,
             reference=f"{store(number)}/{plan}/{int(start.timestamp())}",
         )
-        for start, _ in granted
+        for (start, _), amount in zip(granted, amounts, strict=True)
         if start >= seen_since
     ]
     balance = {
         "account_id": store(number),
         "label": plan,
-        "total": amount * len(granted) + 100,
+        "total": sum(amounts) + 100,
         "used": 300,
         "status": "active",
         "local": True,

@@ -11,7 +11,7 @@ from credit_pipeline.domain.account import Mark, Memory, Sighting
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.periods import period_at
-from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
+from credit_pipeline.domain.plans import Amount, Catalogue, Plan, YearlyMode
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
@@ -23,7 +23,14 @@ LAST = NOW - timedelta(hours=6)
 CATALOGUE = Catalogue(
     plans=(
         Plan(name="free", credits=100, rank=0, label="free", free=True),
-        Plan(name="starter", credits=1_000, rank=1, label="starter", yearly=YearlyMode.DRIP),
+        Plan(
+            name="starter",
+            credits=1_000,
+            rank=1,
+            label="starter",
+            yearly=YearlyMode.DRIP,
+            former=(Amount(until=NOW - timedelta(hours=1), credits=999),),
+        ),
         Plan(name="pro", credits=5_000, rank=2, label="pro", aliases=("Professional",)),
     )
 )

@@ -456,6 +456,6 @@ def test_every_account_is_listed_where_that_is_asked_for() -> None:
     found = screened(tables([a_paying_person(1), a_free_person(2)]), keep_all=True)
     assert found.everything is not None
     assert found.everything.to_pylist() == [
-        {"account_id": store(1), "label": "pro", "total": 3_300, "used": 300, "billed_plan": "pro"},
+        {"account_id": store(1), "label": "pro", "total": 3_000, "used": 300, "billed_plan": "pro"},
         {"account_id": store(2), "label": "free", "total": 100, "used": 30, "billed_plan": "free"},
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from credit_pipeline.domain.entitlement import allowance
+from credit_pipeline.domain.entitlement import months
 from credit_pipeline.domain.periods import Cycle, Period, add_months
 from credit_pipeline.domain.plans import YearlyMode
 from credit_pipeline.sandbox.stripe_book import Invoice
@@ -222,7 +222,7 @@ class LedgerLife:
 
     def _owe(self, who: Customer, sold: Sold, period: Period, since: datetime, invoice: str) -> Owed:
         plan = plan_of(sold.plan)
-        amount = allowance(plan, Cycle.YEARLY if sold.interval == "year" else Cycle.MONTHLY)
+        amount = plan.credits * months(plan, Cycle.YEARLY if sold.interval == "year" else Cycle.MONTHLY)
         made = Owed(account=who.account, plan=plan.name, period=period, amount=amount, since=since, invoice=invoice)
         made.owed = sold is who.judged
         return self.truth.owe(made)

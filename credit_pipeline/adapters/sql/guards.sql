@@ -114,7 +114,8 @@ CREATE OR REPLACE FUNCTION credit_pipeline.allowance_of(system text, plan text, 
     SELECT coalesce(
         (SELECT (a.detail #>> ARRAY['plans', allowance_of.plan, 'was'])::bigint FROM credit_pipeline.act AS a
              WHERE a.system = allowance_of.system AND a.subject IS NULL AND a.what = 'accept_catalogue'
-               AND a.at > period_start AND a.detail -> 'plans' ? allowance_of.plan ORDER BY a.id LIMIT 1),
+               AND a.at > period_start AND a.detail #>> ARRAY['plans', allowance_of.plan, 'was'] IS NOT NULL
+             ORDER BY a.id LIMIT 1),
         (SELECT k.credits FROM credit_pipeline.catalogue AS k
              WHERE k.system = allowance_of.system AND k.plan = allowance_of.plan))
 $$;
