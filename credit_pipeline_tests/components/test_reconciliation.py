@@ -98,7 +98,9 @@ def test_the_code_location_loads_ones_own_folder(tmp_path: Path, monkeypatch: py
     assert {key.path[0] for key in defs().resolve_all_asset_keys()} == {"acme"}
 
 
-def test_a_day_that_no_month_has_is_found_by_dagster_and_is_a_sentence_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_that_no_month_has_is_found_by_dagster_and_is_a_sentence_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a_system(tmp_path, ACME.replace("0 */6 * * *", "0 0 31 2 *"))
     monkeypatch.setenv("CREDIT_PIPELINE_DEFS", str(tmp_path))
     with pytest.raises(ConfigurationError, match=r"acme: schedule\.reconcile\.cron `0 0 31 2 \*` is no cron line"):
