@@ -12,7 +12,7 @@ import psycopg
 
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import RowOutcome
+from credit_pipeline.services.plan_ports import RowOutcome
 from credit_pipeline.services.system import CreditSystem
 
 

@@ -25,7 +25,7 @@ from credit_pipeline.domain.account import Lookup
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.services.inbox_ports import Undelivered
-from credit_pipeline.services.ports import Progress, Pull
+from credit_pipeline.services.source_ports import Progress, Pull
 
 MAX_PAGES = 5_000
 """Half a million rows, whose own requests take four minutes."""

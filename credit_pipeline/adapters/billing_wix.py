@@ -19,7 +19,7 @@ from credit_pipeline.adapters.subscription_rows import gone, missing, pull_of, u
 from credit_pipeline.adapters.token_http import TokenHttp
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.ids import BillingId
-from credit_pipeline.services.ports import Progress, Pull
+from credit_pipeline.services.source_ports import Progress, Pull
 
 TOKEN_MARGIN_S = 60.0
 """A token is not used in its last minute, so that it cannot expire on the way."""

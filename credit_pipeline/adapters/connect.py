@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from credit_pipeline.adapters.home_history import Place, Server, history_word, open_history, server_of
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.ports import Gateways, Store
+from credit_pipeline.services.ports import Gateways
+from credit_pipeline.services.source_ports import Store
 from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig, StripeConfig, WixConfig
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from credit_pipeline.adapters.connect import Role, database_of, history_of
 from credit_pipeline.adapters.home_history import Server, history_word
-from credit_pipeline.services.ports import Lifecycle, PlanStore, Store
+from credit_pipeline.services.lifecycle_ports import Lifecycle
+from credit_pipeline.services.plan_ports import PlanStore
+from credit_pipeline.services.source_ports import Store
 from credit_pipeline.services.system import CreditSystem
 
 if TYPE_CHECKING:

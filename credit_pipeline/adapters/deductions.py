@@ -17,7 +17,7 @@ from credit_pipeline.adapters.table_columns import Column, look_up
 from credit_pipeline.adapters.transactions import Cursor, Row, connect, translated
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import FailedSpend
+from credit_pipeline.services.source_ports import FailedSpend
 from credit_pipeline.services.system import FailureTable, FunctionCall
 
 # By pg_proc_proname_args_nsp_index. Input parameters come first in pronargs; the last pronargdefaults have defaults.

@@ -15,7 +15,7 @@ from credit_pipeline.adapters.bounded_http import Trouble
 from credit_pipeline.adapters.subscription_rows import unanswered
 from credit_pipeline.domain.account import Lookup
 from credit_pipeline.domain.ids import BillingId
-from credit_pipeline.services.ports import Progress
+from credit_pipeline.services.source_ports import Progress
 
 FIRST_CONTACT_TRIES = 3
 """Where nothing has answered yet, so many refused connections mean that nobody is there."""

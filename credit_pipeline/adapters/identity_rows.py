@@ -17,8 +17,8 @@ from credit_pipeline.adapters.email_digest import email_digest
 from credit_pipeline.adapters.nested import aligned, distinct, nested
 from credit_pipeline.adapters.postgres import ArrowCursor
 from credit_pipeline.adapters.table_columns import Column, TableColumns, look_up
-from credit_pipeline.services.ports import IDENTITIES
 from credit_pipeline.services.system import LedgerStoreConfig
+from credit_pipeline.services.tables import IDENTITIES
 
 _USERS = "SELECT {id} AS id, {email} AS email FROM {table}"
 _MAPPING = """

@@ -33,7 +33,7 @@ from credit_pipeline.adapters.transactions import Cursor
 from credit_pipeline.adapters.witness import set_witness
 from credit_pipeline.adapters.write_functions import config_hash, render
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.ports import Decided
+from credit_pipeline.services.lifecycle_ports import Decided
 from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig
 
 OLDEST_SERVER = 13

@@ -29,8 +29,8 @@ from credit_pipeline.adapters.table_columns import Column, TableColumns, look_up
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.ledger import EntryKind
-from credit_pipeline.services.ports import ENTRY, LEDGER_BALANCES
 from credit_pipeline.services.system import LedgerStoreConfig
+from credit_pipeline.services.tables import ENTRY, LEDGER_BALANCES
 
 _BALANCES = "SELECT {account} AS account, {balance} AS balance FROM {table} WHERE {among}"
 _TIERS = """

@@ -13,7 +13,7 @@ from credit_pipeline.adapters.postgres import libpq_url
 from credit_pipeline.adapters.transactions import Cursor, Row, Transactions
 from credit_pipeline.domain.errors import DecisionError, NotInstalled
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import Chosen, Decided, Exemption, KnownMismatch, NamedMismatch, Stopped
+from credit_pipeline.services.lifecycle_ports import Chosen, Decided, Exemption, KnownMismatch, NamedMismatch, Stopped
 from credit_pipeline.services.system import CreditSystem
 
 # A batch that is being applied holds the control row for at most a minute, a recorder its findings for seconds. Times

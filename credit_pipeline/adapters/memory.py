@@ -19,8 +19,9 @@ from credit_pipeline.domain.account import Memory
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import YearlyMode
-from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow, WaitingFinding
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow, WaitingFinding
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.tables import OBSERVATIONS
 
 # Times come back in UTC whatever the database's own zone: fingerprints and evidence hold their text.
 _READING = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'"

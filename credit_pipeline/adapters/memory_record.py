@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from credit_pipeline.adapters.postgres import ArrowCursor
 from credit_pipeline.domain.errors import NotInstalled, StoreError
-from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.tables import OBSERVATIONS
 
 MANY = 10_000
 """From so many changed rows on, and a tenth of all, the planner's statistics are renewed at once: autovacuum comes too

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from credit_pipeline.adapters.transactions import Cursor
 from credit_pipeline.domain.ids import AccountId, BillingId
-from credit_pipeline.services.ports import WaitingFinding
+from credit_pipeline.services.memory_ports import WaitingFinding
 
 # Leans on mismatch_open and correction_account. What we corrected is not untrue any more, and the next collection will
 # say so; the chain tells what that one has not seen, whatever the clocks say. An acceptance that ran out counts again

@@ -9,7 +9,7 @@ from typing import Any
 
 from credit_pipeline.adapters.transactions import Cursor, Row
 from credit_pipeline.domain.ids import AccountId, BillingId
-from credit_pipeline.services.ports import Chosen, Decided, KnownMismatch, NamedMismatch
+from credit_pipeline.services.lifecycle_ports import Chosen, Decided, KnownMismatch, NamedMismatch
 
 # An acceptance that ran out counts as open, also before the next run says so.
 _LIFE = """

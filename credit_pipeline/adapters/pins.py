@@ -16,7 +16,7 @@ from credit_pipeline.adapters.transactions import Cursor
 from credit_pipeline.adapters.write_functions import config_hash
 from credit_pipeline.domain.errors import DecisionError
 from credit_pipeline.domain.policy import Limits
-from credit_pipeline.services.ports import Decided
+from credit_pipeline.services.lifecycle_ports import Decided
 from credit_pipeline.services.system import CreditSystem
 
 Billing = Mapping[str, str]

@@ -12,7 +12,7 @@ from datetime import timedelta
 from credit_pipeline.adapters.saved_plans import no_such_plan
 from credit_pipeline.adapters.transactions import Cursor, Row
 from credit_pipeline.domain.errors import PlanError
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 
 UNAPPROVED_TTL = timedelta(minutes=60)
 APPROVED_TTL = timedelta(hours=24)

@@ -21,7 +21,7 @@ from credit_pipeline.adapters.write_functions import config_hash
 from credit_pipeline.domain.errors import NotInstalled, PlanError
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import Amount
-from credit_pipeline.services.ports import AuditSnapshot, RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.plan_ports import AuditSnapshot, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.system import CreditSystem
 
 Answer = TypeVar("Answer")

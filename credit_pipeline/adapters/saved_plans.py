@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from credit_pipeline.adapters.correction_rows import Columns, stored_correction
 from credit_pipeline.adapters.transactions import Cursor, Row
 from credit_pipeline.domain.errors import PlanError
-from credit_pipeline.services.ports import PlanRow, SavedPlan
+from credit_pipeline.services.plan_ports import PlanRow, SavedPlan
 
 _NEW_PLAN = """
 INSERT INTO credit_pipeline.correction_plan

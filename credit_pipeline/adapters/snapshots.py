@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from credit_pipeline.domain.errors import StoreError
-from credit_pipeline.services.ports import Pull, Snapshot
+from credit_pipeline.services.source_ports import Pull, Snapshot
 
 _KEY = b"credit_pipeline"
 """Where completeness and times stand in the file's own metadata, so that it explains itself without a database."""

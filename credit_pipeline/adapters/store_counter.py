@@ -14,8 +14,8 @@ from credit_pipeline.adapters.postgres import arrow_transaction, libpq_url
 from credit_pipeline.adapters.price_list import price_list
 from credit_pipeline.adapters.table_columns import look_up
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import COUNTER_BALANCES
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem
+from credit_pipeline.services.tables import COUNTER_BALANCES
 
 _BALANCES = """
 SELECT {account} AS account_id, {label} AS label, {total} AS total, {used} AS used FROM {table} WHERE {among}

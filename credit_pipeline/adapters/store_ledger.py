@@ -20,7 +20,7 @@ from credit_pipeline.adapters.price_list import price_list
 from credit_pipeline.adapters.table_columns import look_up
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.domain.ids import AccountId, AuthId
-from credit_pipeline.services.ports import FailedSpend
+from credit_pipeline.services.source_ports import FailedSpend
 from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig
 
 _MARGIN = timedelta(days=2)

@@ -21,7 +21,7 @@ from credit_pipeline.adapters.stripe_wire import Subscription
 from credit_pipeline.adapters.subscription_rows import listed_row
 from credit_pipeline.domain.account import Lookup
 from credit_pipeline.domain.ids import BillingId
-from credit_pipeline.services.ports import Progress
+from credit_pipeline.services.source_ports import Progress
 
 EARLY = timedelta(days=1)
 """An invoice may be a little older than the period it is for."""

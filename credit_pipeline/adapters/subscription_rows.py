@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from credit_pipeline.domain.account import Lookup
 from credit_pipeline.domain.ids import BillingId
-from credit_pipeline.services.ports import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS, Pull
+from credit_pipeline.services.source_ports import Pull
+from credit_pipeline.services.tables import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS
 
 REASONS_SHOWN = 3
 MAX_DETAIL = 200

@@ -15,7 +15,7 @@ from credit_pipeline.adapters.pins import note_act
 from credit_pipeline.adapters.roles import become_owner, step_back
 from credit_pipeline.adapters.transactions import Cursor
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.ports import Decided
+from credit_pipeline.services.lifecycle_ports import Decided
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig
 
 _SQL = files("credit_pipeline.adapters") / "sql" / "witness.sql"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from credit_pipeline.domain.audit import Anchor
-    from credit_pipeline.services.ports import AuditSnapshot
+    from credit_pipeline.services.plan_ports import AuditSnapshot
     from credit_pipeline.services.system import CreditSystem
 
 _ANCHOR = re.compile(r"(\d{1,18}):([0-9a-fA-F]{64})")

@@ -22,7 +22,7 @@ from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.audit import Verification
 from credit_pipeline.services.audit_pack import ControlTotals, Wanted
 from credit_pipeline.services.audit_text import AuditedChange, UnreadableText
-from credit_pipeline.services.ports import AuditSnapshot
+from credit_pipeline.services.plan_ports import AuditSnapshot
 
 STATE = ("plan", "total", "used", "available")
 TOLD = ("at", "account", "billing_id", "plan_id", "correction", "lane", "codes", "reasons", "key", "delta")

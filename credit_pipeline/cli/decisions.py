@@ -14,7 +14,7 @@ from credit_pipeline.cli.session import Session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.ports import SavedPlan
+    from credit_pipeline.services.plan_ports import SavedPlan
 
 SHORTEST_DIGEST = 8
 
@@ -58,7 +58,7 @@ def approve(
     --account.
     """
     from credit_pipeline.cli.saved_plan import plan_to_decide
-    from credit_pipeline.services.ports import Selection
+    from credit_pipeline.services.plan_ports import Selection
 
     chosen = lane or ("approve" if codes or accounts else "auto")
     with plan_to_decide(session, plan) as (system, plans, found):

@@ -133,7 +133,7 @@ def _left_at_home(session: Session, system: CreditSystem, product: str) -> Itera
     from credit_pipeline.adapters.home_history import DAGSTER_URL
     from credit_pipeline.cli.borrowed import history_server
     from credit_pipeline.services.lifecycle import WAITING
-    from credit_pipeline.services.ports import Chosen
+    from credit_pipeline.services.lifecycle_ports import Chosen
 
     if not os.environ.get(DAGSTER_URL) and not (session.home / "postgres").is_dir():
         return

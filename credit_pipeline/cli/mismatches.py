@@ -18,7 +18,7 @@ from credit_pipeline.cli.session import Session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.ports import Chosen, KnownMismatch, NamedMismatch
+    from credit_pipeline.services.lifecycle_ports import Chosen, KnownMismatch, NamedMismatch
     from credit_pipeline.services.system import CreditSystem
 
 
@@ -59,7 +59,7 @@ def list_(
     """Show findings, those that wait longest first."""
     from credit_pipeline.services.aging import by_age, step
     from credit_pipeline.services.lifecycle import STATES, WAITING, known_words
-    from credit_pipeline.services.ports import Chosen
+    from credit_pipeline.services.lifecycle_ports import Chosen
 
     session, system = _of(ctx)
     chosen = known_words(system.name, Chosen(codes=codes, accounts=accounts))
@@ -163,7 +163,7 @@ def _of(ctx: click.Context) -> tuple[Session, CreditSystem]:
 
 
 def _chosen(fingerprints: tuple[str, ...], codes: tuple[str, ...], accounts: tuple[str, ...]) -> Chosen:
-    from credit_pipeline.services.ports import Chosen
+    from credit_pipeline.services.lifecycle_ports import Chosen
 
     return Chosen(fingerprints=fingerprints, codes=codes, accounts=accounts)
 

@@ -9,7 +9,8 @@ from credit_pipeline.domain.errors import StoreError
 
 if TYPE_CHECKING:
     from credit_pipeline.domain.ids import AccountId
-    from credit_pipeline.services.ports import Gateways, Store
+    from credit_pipeline.services.ports import Gateways
+    from credit_pipeline.services.source_ports import Store
     from credit_pipeline.services.system import CreditSystem
 
 
@@ -22,7 +23,7 @@ def accounts_in(system: CreditSystem, store: Store, ids: Sequence[str]) -> list[
     """The same where only the store is open."""
     from credit_pipeline.domain.ids import AccountId
     from credit_pipeline.services.one_subject import accounts_named
-    from credit_pipeline.services.ports import IdentityStore
+    from credit_pipeline.services.source_ports import IdentityStore
 
     refuse_email(system, ids)
     wanted = [AccountId(account) for account in dict.fromkeys(ids)]

@@ -13,7 +13,8 @@ from credit_pipeline.cli.session import Session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.ports import Gateways, SavedPlan
+    from credit_pipeline.services.plan_ports import SavedPlan
+    from credit_pipeline.services.ports import Gateways
 
 WAITING = frozenset({"proposed", "quarantined", "approved", "applying", "partly_applied"})
 

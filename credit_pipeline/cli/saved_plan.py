@@ -11,7 +11,8 @@ from credit_pipeline.domain.errors import CreditPipelineError, NotInstalled, Pla
 
 if TYPE_CHECKING:
     from credit_pipeline.cli.session import Session
-    from credit_pipeline.services.ports import Gateways, PlanStore, SavedPlan
+    from credit_pipeline.services.plan_ports import PlanStore, SavedPlan
+    from credit_pipeline.services.ports import Gateways
     from credit_pipeline.services.system import CreditSystem
 
 Opened = TypeVar("Opened")

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
     from rich.console import Console, RenderableType
 
-    from credit_pipeline.services.ports import Gateways, Lifecycle, PlanStore, Progress
+    from credit_pipeline.services.lifecycle_ports import Lifecycle
+    from credit_pipeline.services.plan_ports import PlanStore
+    from credit_pipeline.services.ports import Gateways
+    from credit_pipeline.services.source_ports import Progress
     from credit_pipeline.services.system import CreditSystem
 
 HOME_ENV = "CREDIT_PIPELINE_HOME"

@@ -12,7 +12,7 @@ from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
-    from credit_pipeline.services.ports import Stopped
+    from credit_pipeline.services.lifecycle_ports import Stopped
 
 
 @click.command(cls=Command)

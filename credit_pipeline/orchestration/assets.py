@@ -16,18 +16,12 @@ from credit_pipeline.orchestration.asset_shape import credit_asset
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.ports import (
-    COUNTER_BALANCES,
-    LEDGER_BALANCES,
-    LISTED_SUBSCRIPTIONS,
-    SUBSCRIPTIONS,
-    Gateways,
-    Progress,
-    Snapshot,
-)
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Progress, Snapshot
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.tables import COUNTER_BALANCES, LEDGER_BALANCES, LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS
 
 BALANCE_COLUMNS = {
     "account_id": "the account of the product's store",

@@ -19,9 +19,10 @@ from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.balance_history import system_history
 from credit_pipeline.services.health import Health, health, since, undelivered_alerts
-from credit_pipeline.services.ports import FailedSpend, Gateways, IdentityStore
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.remembered_health import COMPARED, between_comparisons, compared_lately
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import FailedSpend, IdentityStore
 from credit_pipeline.services.system import CreditSystem
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN

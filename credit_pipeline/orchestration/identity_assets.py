@@ -11,8 +11,9 @@ from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.collect import collect_identities
 from credit_pipeline.services.identity_report import IdentityReport, identity_report
-from credit_pipeline.services.ports import IDENTITIES, Snapshot
+from credit_pipeline.services.source_ports import Snapshot
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.tables import IDENTITIES
 
 IDENTITY_COLUMNS = {
     "auth_id": "the user of the authentication system",

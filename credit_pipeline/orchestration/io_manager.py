@@ -21,8 +21,8 @@ from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.orchestration.resources import working_folder
 from credit_pipeline.services.identity_report import IdentityReport
-from credit_pipeline.services.ports import Snapshot
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Snapshot
 
 MAY_BE_ABSENT = {"may_be_absent": True}
 """Metadata of an input that is None where the asset was never materialized."""

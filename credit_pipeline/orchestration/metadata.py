@@ -18,8 +18,8 @@ from credit_pipeline.domain.codes import CODES, Code
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.services.health import Health
 from credit_pipeline.services.identity_report import STATES, IdentityReport
-from credit_pipeline.services.ports import Snapshot
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Snapshot
 
 PREVIEW = 20
 Metadata = dict[str, Any]

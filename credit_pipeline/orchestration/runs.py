@@ -13,8 +13,8 @@ from credit_pipeline.domain.errors import CreditPipelineError
 from credit_pipeline.orchestration.assemble import reconciliation_defs
 from credit_pipeline.orchestration.failures import ERROR, error_of
 from credit_pipeline.orchestration.terminal import Terminal, heard_by_dagster
-from credit_pipeline.services.ports import Progress
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 

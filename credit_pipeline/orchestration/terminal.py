@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_pipeline.services.ports import Progress
+from credit_pipeline.services.source_ports import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from credit_pipeline.sandbox.billing_book import BillingBook, Instance, payload_
 from credit_pipeline.sandbox.stripe_file import unix
 from credit_pipeline.sandbox.stripe_objects import StripeObjects
 from credit_pipeline.sandbox.stripe_versions import VERSION
-from credit_pipeline.services.ports import Progress, Pull
+from credit_pipeline.services.source_ports import Progress, Pull
 from credit_pipeline.services.system import CreditSystem, StripeConfig
 
 _EXPANDED = frozenset({"customer"})

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.sandbox.lifecycle import down, planted, sandbox_system, truth, up
 from credit_pipeline.sandbox.worlds import PRODUCTS
-from credit_pipeline.services.ports import Progress, Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from credit_pipeline.sandbox import bestauth, billing_process, wix_app
 from credit_pipeline.sandbox.planting import book_of, plant, truth_of
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline.sandbox.worlds import WORLDS
-from credit_pipeline.services.ports import Progress
+from credit_pipeline.services.source_ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 DAGSTER = "dagster"

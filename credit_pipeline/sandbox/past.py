@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from credit_pipeline.sandbox.author import LAST_LOOK, WATCH
 from credit_pipeline.sandbox.worlds import World
 from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
-from credit_pipeline.services.ports import Gateways, Progress
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 

@@ -20,7 +20,7 @@ from credit_pipeline.sandbox.past import looks, write_past
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline.sandbox.truth import save_truth
 from credit_pipeline.sandbox.worlds import WORLDS, World
-from credit_pipeline.services.ports import Progress
+from credit_pipeline.services.source_ports import Progress
 from credit_pipeline.services.system import CreditSystem
 
 PAST_KEY = "rk_test_past"

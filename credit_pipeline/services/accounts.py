@@ -10,7 +10,7 @@ from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.periods import Cycle, Period, period_at
 from credit_pipeline.domain.plans import Catalogue, Resolution, Resolved
-from credit_pipeline.services.ports import MemoryStore
+from credit_pipeline.services.memory_ports import MemoryStore
 from credit_pipeline.services.screen import billed_resolution, billed_step
 
 

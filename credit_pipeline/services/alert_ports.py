@@ -1,7 +1,7 @@
 """What telling people needs from the outside: the outbox of alerts and the sinks they go to, beside their promises.
 
-All other ports are in `ports.py`. Alerts get into the outbox in the transactions of their causes; a sink gets each at
-least once, and twice only where its delivery could not be noted.
+Alerts get into the outbox in the transactions of their causes; a sink gets each at least once, and twice only where its
+delivery could not be noted.
 """
 
 from collections.abc import Mapping, Sequence

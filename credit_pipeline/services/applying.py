@@ -13,7 +13,8 @@ from credit_pipeline.domain.errors import CreditPipelineError, SourceError, Stor
 from credit_pipeline.domain.verdict import share
 from credit_pipeline.services.correct import allowed, apply_batch, hold_doubtful, released
 from credit_pipeline.services.decision_log import DecisionLog
-from credit_pipeline.services.ports import Gateways, PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.plan_ports import PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.system import CreditSystem
 
 CONFIRMED_FOR = timedelta(minutes=5)

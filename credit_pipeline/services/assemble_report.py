@@ -18,10 +18,12 @@ from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.verdict import PlanFacts
 from credit_pipeline.services.aging import by_age
 from credit_pipeline.services.identity_report import identity_report
-from credit_pipeline.services.ports import CollectionRecord, Gateways, MemoryStore, Snapshot
+from credit_pipeline.services.memory_ports import CollectionRecord, MemoryStore
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.remember import actual, expected
 from credit_pipeline.services.report import Mismatch, Report, Source, facts_record
 from credit_pipeline.services.screen import Screened
+from credit_pipeline.services.source_ports import Snapshot
 from credit_pipeline.services.system import CreditSystem
 
 

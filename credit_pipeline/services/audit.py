@@ -22,7 +22,7 @@ from credit_pipeline.domain.audit import (
 )
 from credit_pipeline.domain.undo import in_effect, undone_by
 from credit_pipeline.services.audit_text import AuditedChange, UnreadableText
-from credit_pipeline.services.ports import AuditSnapshot
+from credit_pipeline.services.plan_ports import AuditSnapshot
 
 MOST = 100
 """More faults than this are counted and not listed."""

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from credit_pipeline.domain.account import Sighting, SightingKind
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import Gateways, MemoryStore
+from credit_pipeline.services.memory_ports import MemoryStore
+from credit_pipeline.services.ports import Gateways
 
 WINDOW = timedelta(days=31)
 POINTS = 124

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
-from credit_pipeline.services.ports import Gateways, Progress, Snapshot
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Progress, Snapshot
 from credit_pipeline.services.system import CreditSystem
 
 

@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from credit_pipeline.domain.ids import AccountId, BillingId
-from credit_pipeline.services.ports import Gateways, IdentityStore, Progress, Snapshot
+from credit_pipeline.services.ports import Gateways
+from credit_pipeline.services.source_ports import IdentityStore, Progress, Snapshot
 
 
 def collect_balances(

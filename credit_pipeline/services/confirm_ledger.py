@@ -11,7 +11,7 @@ from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.domain.invoices import InvoiceStatus
 from credit_pipeline.domain.plans import Plan
 from credit_pipeline.services.plan_words import PlanWords
-from credit_pipeline.services.ports import Pull
+from credit_pipeline.services.source_ports import Pull
 from credit_pipeline.services.subjects import judged_on
 from credit_pipeline.services.system import CreditSystem
 

@@ -24,7 +24,8 @@ from credit_pipeline.services.collect import collect_balances, collect_identitie
 from credit_pipeline.services.confirm_ledger import Answers, Doubt, customers_of_rows
 from credit_pipeline.services.decision_log import DecisionLog
 from credit_pipeline.services.guard_facts import circumstances, lifts_limits, row_facts
-from credit_pipeline.services.ports import Gateways, PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.plan_ports import PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report, facts_from
 from credit_pipeline.services.system import CreditSystem

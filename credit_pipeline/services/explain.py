@@ -20,7 +20,8 @@ from credit_pipeline.services.explain_words import Check, Explanation
 from credit_pipeline.services.in_force import in_force
 from credit_pipeline.services.ledger_checks import ledger_checks
 from credit_pipeline.services.one_subject import subject_named
-from credit_pipeline.services.ports import Gateways, IdentityStore, Pull
+from credit_pipeline.services.ports import Gateways
+from credit_pipeline.services.source_ports import IdentityStore, Pull
 from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig
 from credit_pipeline.services.timeline import spoken, timeline
 

@@ -7,7 +7,8 @@ from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.guards import BillingPin, Circumstances
 from credit_pipeline.domain.row_guards import RowFacts
 from credit_pipeline.services.in_force import in_force
-from credit_pipeline.services.ports import Gateways, PlanRow, SavedPlan
+from credit_pipeline.services.plan_ports import PlanRow, SavedPlan
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.system import CreditSystem
 
 

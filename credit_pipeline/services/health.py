@@ -12,8 +12,9 @@ from credit_pipeline.domain.codes import CODES, Code, Severity
 from credit_pipeline.domain.plans import Resolved
 from credit_pipeline.services.alert_ports import Outbox
 from credit_pipeline.services.check import check
-from credit_pipeline.services.ports import FailedSpend, Gateways, IdentityStore, Progress
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.report import Mismatch
+from credit_pipeline.services.source_ports import FailedSpend, IdentityStore, Progress
 from credit_pipeline.services.system import CreditSystem
 
 SAMPLE = 10

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from credit_pipeline.domain.codes import UNKNOWN, Code
 from credit_pipeline.domain.errors import DecisionError
-from credit_pipeline.services.ports import Chosen, Decided, Lifecycle, NamedMismatch
+from credit_pipeline.services.lifecycle_ports import Chosen, Decided, Lifecycle, NamedMismatch
 
 WAITING = ("open", "acknowledged")
 STATES = (*WAITING, "accepted", "resolved")

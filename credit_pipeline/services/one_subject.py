@@ -14,10 +14,12 @@ from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 from credit_pipeline.services.collect import customers_of
 from credit_pipeline.services.plan_words import PlanWords
-from credit_pipeline.services.ports import IDENTITIES, OBSERVATIONS, Gateways, IdentityStore
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.screen_ledger import screen_ledger
+from credit_pipeline.services.source_ports import IdentityStore
 from credit_pipeline.services.subjects import subjects_of
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.tables import IDENTITIES, OBSERVATIONS
 
 
 def subject_named(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from credit_pipeline.domain.corrections import Correction, Lane, Seen, step_fields
-from credit_pipeline.services.ports import PlanRow, SavedPlan
+from credit_pipeline.services.plan_ports import PlanRow, SavedPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

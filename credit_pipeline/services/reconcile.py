@@ -18,14 +18,17 @@ from credit_pipeline.services.accounts import accounts_of
 from credit_pipeline.services.assemble_report import Run
 from credit_pipeline.services.decision_log import DecisionLog
 from credit_pipeline.services.in_force import in_force, not_in_force
+from credit_pipeline.services.memory_ports import MemoryStore
 from credit_pipeline.services.plan_words import PlanWords
-from credit_pipeline.services.ports import OBSERVATIONS, Gateways, MemoryStore, Snapshot
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.remember import findings_of, observations_of
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.screen import Screened, screen
 from credit_pipeline.services.screen_ledger import screen_ledger
+from credit_pipeline.services.source_ports import Snapshot
 from credit_pipeline.services.subjects import read_since, subjects_of
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.tables import OBSERVATIONS
 
 
 def reconcile(

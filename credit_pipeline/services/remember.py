@@ -9,7 +9,8 @@ import pyarrow as pa
 from credit_pipeline.domain.account import Account, Lookup, Mark
 from credit_pipeline.domain.entitlement import allowance
 from credit_pipeline.domain.judgement import Judgement
-from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.tables import OBSERVATIONS
 
 
 def observations_of(judged: Sequence[Judgement], now: datetime, last: CollectionRecord | None) -> pa.Table:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from credit_pipeline.domain.codes import Severity
 from credit_pipeline.services.health import Health, Statement, health
-from credit_pipeline.services.ports import FailedSpend, MemoryStore, WaitingFinding
+from credit_pipeline.services.memory_ports import MemoryStore, WaitingFinding
 from credit_pipeline.services.report import Mismatch
+from credit_pipeline.services.source_ports import FailedSpend
 from credit_pipeline.services.system import CreditSystem
 
 COMPARED = "both_sides_were_compared_lately"

@@ -18,7 +18,7 @@ from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.periods import Cycle, step_months
 from credit_pipeline.domain.plans import Catalogue, Plan, Resolution, Resolved, Rule, Unmapped
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
-from credit_pipeline.services.ports import OBSERVATIONS
+from credit_pipeline.services.tables import OBSERVATIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

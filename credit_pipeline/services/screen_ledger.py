@@ -18,8 +18,8 @@ from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.plans import Catalogue, Resolved
 from credit_pipeline.domain.policy import Policy, Trial
 from credit_pipeline.services.plan_words import PlanWords, Word
-from credit_pipeline.services.ports import OBSERVATIONS
 from credit_pipeline.services.screen import FORMER, Screened, amounts_of, billed_step
+from credit_pipeline.services.tables import OBSERVATIONS
 
 
 def screen_ledger(

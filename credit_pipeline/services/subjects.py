@@ -19,8 +19,8 @@ from credit_pipeline.domain.periods import Cycle, Period
 from credit_pipeline.domain.plans import Resolved
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.domain.subscription_state import the_one
+from credit_pipeline.services.memory_ports import MemoryStore
 from credit_pipeline.services.plan_words import PlanWords
-from credit_pipeline.services.ports import MemoryStore
 
 NO_ANSWER = "billing's list did not end by itself, so it cannot say that nothing is paid here"
 

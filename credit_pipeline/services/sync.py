@@ -18,7 +18,8 @@ from credit_pipeline.services import correct
 from credit_pipeline.services.applying import Applying, breaking, broken_invariant, note_end
 from credit_pipeline.services.check import check
 from credit_pipeline.services.decision_log import DecisionLog
-from credit_pipeline.services.ports import Gateways, PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.plan_ports import PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem
 

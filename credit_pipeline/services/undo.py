@@ -14,7 +14,8 @@ from credit_pipeline.domain.corrections import Correction, Seen
 from credit_pipeline.domain.errors import PlanError
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.undo import Change, Later, Standing, Undoing, in_effect, undo, undone_by
-from credit_pipeline.services.ports import Gateways, PlanRow, SavedPlan
+from credit_pipeline.services.plan_ports import PlanRow, SavedPlan
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.system import CreditSystem
 
 ALL = 10_000_000

@@ -11,7 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from credit_pipeline.domain.ids import AccountId, BillingId
-from credit_pipeline.services.ports import Gateways, IdentityStore
+from credit_pipeline.services.ports import Gateways
+from credit_pipeline.services.source_ports import IdentityStore
 
 Accounts = Mapping[str, tuple[AccountId, ...]]
 """Name → the store's accounts that go by it; a name nobody goes by has none."""

@@ -13,8 +13,10 @@ from credit_pipeline.adapters.memory import PostgresMemory
 from credit_pipeline.adapters.outbox import PostgresOutbox
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.services.alert_ports import DeliveryFailed, Message
-from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, Decided, MismatchRow
+from credit_pipeline.services.lifecycle_ports import Decided
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.tables import OBSERVATIONS
 from credit_pipeline_tests.adapters.counter_product import Product, a_copied_product
 from credit_pipeline_tests.conftest import Databases
 

@@ -29,7 +29,7 @@ from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.services.audit import verify
-from credit_pipeline.services.ports import PlanRow, RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.plan_ports import PlanRow, RowOutcome, SavedPlan, Selection
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, PlanTable, WixConfig
 from credit_pipeline_tests.conftest import Databases
 

@@ -22,7 +22,7 @@ from credit_pipeline.domain.corrections import (
 )
 from credit_pipeline.domain.identity import Layer
 from credit_pipeline.domain.ids import AccountId, AuthId
-from credit_pipeline.services.ports import RowOutcome
+from credit_pipeline.services.plan_ports import RowOutcome
 from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.adapters.counter_product import END, START, a_correction, a_plan, apply_all, approve
 from credit_pipeline_tests.adapters.ledger_product import LedgerProduct, a_system, create

@@ -15,7 +15,8 @@ from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.domain.errors import PlanError
-from credit_pipeline.services.ports import Decided, Selection
+from credit_pipeline.services.lifecycle_ports import Decided
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.adapters.counter_product import (
     PUBLIC,
     Product,

@@ -14,7 +14,7 @@ from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.audit import Anchor
 from credit_pipeline.domain.errors import NotInstalled
 from credit_pipeline.services.audit import Verification, verify
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.adapters.counter_product import (
     PUBLIC,
     START,

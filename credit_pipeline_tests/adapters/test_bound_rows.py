@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from credit_pipeline.adapters.correction_rows import columns
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.corrections import Correction, Lane, SetPlan
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.adapters.counter_product import (
     Product,
     a_copied_product,

@@ -7,7 +7,7 @@ import pytest
 
 from credit_pipeline.adapters.connect import Role, billing_identity, database_of, open_gateways
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
-from credit_pipeline.services.ports import IdentityStore
+from credit_pipeline.services.source_ports import IdentityStore
 from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.adapters import ledger_product
 from credit_pipeline_tests.adapters.counter_product import a_copied_product, a_system

@@ -20,7 +20,9 @@ from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.errors import CreditPipelineError, NotInstalled, StoreError
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.services.alerts import drain
-from credit_pipeline.services.ports import OBSERVATIONS, Chosen, CollectionRecord, Decided
+from credit_pipeline.services.lifecycle_ports import Chosen, Decided
+from credit_pipeline.services.memory_ports import CollectionRecord
+from credit_pipeline.services.tables import OBSERVATIONS
 from credit_pipeline_tests.adapters.alert_product import Listener, a_finding
 from credit_pipeline_tests.adapters.counter_product import PUBLIC, Product, a_plan, an_upgrade
 from credit_pipeline_tests.adapters.test_rights import READS, a_stranger

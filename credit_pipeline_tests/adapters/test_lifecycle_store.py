@@ -13,7 +13,7 @@ import pytest
 from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
 from credit_pipeline.domain.errors import DecisionError, NotInstalled, PlanError
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import Chosen, Decided
+from credit_pipeline.services.lifecycle_ports import Chosen, Decided
 from credit_pipeline_tests.adapters.counter_product import (
     PUBLIC,
     Product,

@@ -15,7 +15,8 @@ from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.errors import NotInstalled, StoreError
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
-from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord, MismatchRow
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.tables import OBSERVATIONS
 from credit_pipeline_tests.adapters.counter_product import (
     PUBLIC,
     Product,

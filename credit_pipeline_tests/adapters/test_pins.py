@@ -11,7 +11,7 @@ from credit_pipeline.adapters.install import Wanted, install
 from credit_pipeline.domain.errors import ConfigurationError, DecisionError, PlanError
 from credit_pipeline.domain.plans import Catalogue
 from credit_pipeline.domain.policy import Limits
-from credit_pipeline.services.ports import Decided
+from credit_pipeline.services.lifecycle_ports import Decided
 from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.adapters.counter_product import (
     CATALOGUE,

@@ -9,7 +9,7 @@ import pytest
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.domain.errors import NotInstalled, PlanError
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.adapters.counter_product import (
     PUBLIC,
     Product,

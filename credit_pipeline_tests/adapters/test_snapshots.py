@@ -13,7 +13,8 @@ import pytest
 
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.errors import StoreError
-from credit_pipeline.services.ports import COUNTER_BALANCES, SUBSCRIPTIONS, Pull, Snapshot
+from credit_pipeline.services.source_ports import Pull, Snapshot
+from credit_pipeline.services.tables import COUNTER_BALANCES, SUBSCRIPTIONS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TABLE = pa.Table.from_pylist(

@@ -16,8 +16,8 @@ from psycopg import sql
 from credit_pipeline.adapters.store_counter import CounterStore
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, StoreError
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import COUNTER_BALANCES
 from credit_pipeline.services.system import PlanTable
+from credit_pipeline.services.tables import COUNTER_BALANCES
 from credit_pipeline_tests.adapters.counter_product import MIXED_CASE, Product, a_system
 
 FORTY_TWO = "00000000-0000-0000-0000-00000000002a"

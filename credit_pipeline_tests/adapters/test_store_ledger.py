@@ -12,8 +12,9 @@ from credit_pipeline.adapters.email_digest import email_digest
 from credit_pipeline.adapters.store_ledger import LedgerStore
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, StoreError
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import IDENTITIES, LEDGER_BALANCES, IdentityStore
+from credit_pipeline.services.source_ports import IdentityStore
 from credit_pipeline.services.system import FunctionCall, PlanTable
+from credit_pipeline.services.tables import IDENTITIES, LEDGER_BALANCES
 from credit_pipeline_tests.adapters.ledger_product import DEDUCT, NAMES, LedgerProduct, a_system, create, ledger_config
 from credit_pipeline_tests.conftest import Databases
 

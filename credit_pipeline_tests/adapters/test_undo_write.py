@@ -10,7 +10,7 @@ import pytest
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.corrections import AdjustCredits, Correction, Lane
 from credit_pipeline.domain.undo import undo_key
-from credit_pipeline.services.ports import RowOutcome, Selection
+from credit_pipeline.services.plan_ports import RowOutcome, Selection
 from credit_pipeline_tests.adapters.counter_product import (
     Product,
     a_copied_product,

@@ -13,7 +13,10 @@ from credit_pipeline.adapters.store_counter import CounterStore
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.domain.errors import PlanError, StoreError
 from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.ports import OBSERVATIONS, Chosen, CollectionRecord, Decided, MismatchRow, Selection
+from credit_pipeline.services.lifecycle_ports import Chosen, Decided
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.plan_ports import Selection
+from credit_pipeline.services.tables import OBSERVATIONS
 from credit_pipeline_tests.adapters.counter_product import (
     a_correction,
     a_plan,

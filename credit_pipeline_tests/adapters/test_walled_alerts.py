@@ -11,7 +11,8 @@ from credit_pipeline.adapters.outbox import PostgresOutbox
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.services.alert_ports import AlertKind
 from credit_pipeline.services.alerts import drain
-from credit_pipeline.services.ports import OBSERVATIONS, CollectionRecord
+from credit_pipeline.services.memory_ports import CollectionRecord
+from credit_pipeline.services.tables import OBSERVATIONS
 from credit_pipeline_tests.adapters.alert_product import Listener, a_finding
 from credit_pipeline_tests.adapters.counter_product import START, a_plan, an_upgrade
 from credit_pipeline_tests.adapters.inbox_product import failed

@@ -9,7 +9,8 @@ import pytest
 from credit_pipeline.adapters.install import Wanted, install
 from credit_pipeline.domain.corrections import Lane
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.ports import Decided, Selection
+from credit_pipeline.services.lifecycle_ports import Decided
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.adapters import ledger_product
 from credit_pipeline_tests.adapters.counter_product import (
     PUBLIC,

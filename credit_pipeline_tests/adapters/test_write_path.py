@@ -13,7 +13,7 @@ import pytest
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.corrections import Correction, CreateBalance, Lane, SetPlan, SetSubscription, Step
 from credit_pipeline.domain.errors import PlanError
-from credit_pipeline.services.ports import RowOutcome
+from credit_pipeline.services.plan_ports import RowOutcome
 from credit_pipeline_tests.adapters.counter_product import (
     END,
     MIXED_CASE,

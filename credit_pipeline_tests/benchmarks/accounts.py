@@ -8,8 +8,9 @@ import pyarrow as pa
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.domain.plans import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy, Renewal
-from credit_pipeline.services.ports import SUBSCRIPTIONS, Pull, Snapshot
+from credit_pipeline.services.source_ports import Pull, Snapshot
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, WixConfig
+from credit_pipeline.services.tables import SUBSCRIPTIONS
 
 START = datetime(2026, 3, 10, 0, 0, tzinfo=UTC)
 ALLOWANCES = {"free": 100, "starter": 1_000, "pro": 5_000}

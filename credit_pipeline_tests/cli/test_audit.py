@@ -14,7 +14,7 @@ import pytest
 
 from credit_pipeline.adapters.anchors import Anchors
 from credit_pipeline.domain.corrections import Lane
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.adapters.counter_product import (
     Product,
     a_copied_product,

@@ -15,7 +15,8 @@ from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.ids import BillingId
 from credit_pipeline.sandbox.billing_book import BillingBook
 from credit_pipeline.sandbox.stripe_book import StripeBook
-from credit_pipeline.services.ports import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS, Billing
+from credit_pipeline.services.source_ports import Billing
+from credit_pipeline.services.tables import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS
 from credit_pipeline_tests.sandbox.stripe_rows import (
     END,
     START,

@@ -6,7 +6,7 @@ import psycopg
 
 from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.domain.plans import Plan
-from credit_pipeline.services.ports import SavedPlan
+from credit_pipeline.services.plan_ports import SavedPlan
 from credit_pipeline_tests.adapters.counter_product import chain_faults
 from credit_pipeline_tests.incidents.world import SYSTEM
 

@@ -23,7 +23,7 @@ from credit_pipeline.sandbox.stripe_book import Customer, Event, Invoice, Item, 
 from credit_pipeline.sandbox.stripe_events import an_event
 from credit_pipeline.services import correct
 from credit_pipeline.services.check import check
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.moved_clock import pin_billing
 

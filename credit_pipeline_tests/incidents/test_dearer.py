@@ -6,7 +6,7 @@ from datetime import timedelta
 import psycopg
 
 from credit_pipeline.adapters.install import Wanted, install
-from credit_pipeline.services.ports import Decided
+from credit_pipeline.services.lifecycle_ports import Decided
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import assert_audited, granted
 from credit_pipeline_tests.incidents.world import World

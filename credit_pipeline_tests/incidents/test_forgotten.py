@@ -2,7 +2,7 @@
 
 from credit_pipeline.services import correct
 from credit_pipeline.services.check import check
-from credit_pipeline.services.ports import SavedPlan
+from credit_pipeline.services.plan_ports import SavedPlan
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import outcomes
 from credit_pipeline_tests.incidents.world import World

@@ -20,7 +20,7 @@ from credit_pipeline.services import correct
 from credit_pipeline.services.applying import Applying, note_end
 from credit_pipeline.services.approvals import decisions_about
 from credit_pipeline.services.correct import Guarded
-from credit_pipeline.services.ports import SavedPlan, Selection
+from credit_pipeline.services.plan_ports import SavedPlan, Selection
 from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.world import SYSTEM, World

@@ -21,7 +21,8 @@ from credit_pipeline.sandbox.wix_app import WixApp
 from credit_pipeline.services import correct
 from credit_pipeline.services.applying import batch_sizes
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.ports import Gateways, RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.plan_ports import RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Mismatch, Report
 from credit_pipeline.services.system import CreditSystem

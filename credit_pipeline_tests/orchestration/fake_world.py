@@ -20,21 +20,12 @@ from credit_pipeline.domain.errors import PlanError, StoreError
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.plans import Amount
 from credit_pipeline.orchestration.resources import CreditGateways, working_folder
-from credit_pipeline.services.ports import (
-    COUNTER_BALANCES,
-    OBSERVATIONS,
-    SUBSCRIPTIONS,
-    CollectionRecord,
-    Gateways,
-    MismatchRow,
-    Progress,
-    Pull,
-    RowOutcome,
-    SavedPlan,
-    Selection,
-    WaitingFinding,
-)
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow, WaitingFinding
+from credit_pipeline.services.plan_ports import RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.ports import Gateways
+from credit_pipeline.services.source_ports import Progress, Pull
 from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.tables import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
 from credit_pipeline_tests.services.audit_rows import Audit, add_change
 
 PRO = "94d0be17-2c5a-4f6b-8e39-c07a61d5f2b8"

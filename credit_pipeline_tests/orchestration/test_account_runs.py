@@ -15,7 +15,7 @@ from credit_pipeline.domain.errors import NotInstalled
 from credit_pipeline.orchestration.account_runs import repair_run, sync_run
 from credit_pipeline.orchestration.runs import apply_run, reconcile_run
 from credit_pipeline.sandbox import lifecycle
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.orchestration.conftest import Sandbox
 
 SYSTEM = load_system("bestauth", environ={})

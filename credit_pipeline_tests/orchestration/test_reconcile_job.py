@@ -19,8 +19,9 @@ from credit_pipeline.orchestration.io_manager import CreditRecords
 from credit_pipeline.orchestration.metadata import plan_metadata
 from credit_pipeline.orchestration.plan_assets import no_plan
 from credit_pipeline.orchestration.terminal import Terminal
-from credit_pipeline.services.ports import CollectionRecord, Snapshot
+from credit_pipeline.services.memory_ports import CollectionRecord
 from credit_pipeline.services.report import Report
+from credit_pipeline.services.source_ports import Snapshot
 from credit_pipeline_tests.orchestration.fake_world import WORLDS, FakeGateways, World, a_world
 
 SYSTEM = load_system("wix_app", environ={})

@@ -18,7 +18,7 @@ from credit_pipeline.orchestration.assemble import reconciliation_defs
 from credit_pipeline.orchestration.runs import RunResult, apply_run, reconcile_run
 from credit_pipeline.sandbox import lifecycle
 from credit_pipeline.services.health import health
-from credit_pipeline.services.ports import Selection
+from credit_pipeline.services.plan_ports import Selection
 from credit_pipeline_tests.orchestration.conftest import Sandbox
 
 SYSTEM = load_system("wix_app", environ={})

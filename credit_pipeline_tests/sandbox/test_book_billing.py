@@ -15,7 +15,7 @@ from credit_pipeline.sandbox.billing import BillingServer
 from credit_pipeline.sandbox.billing_book import BillingBook
 from credit_pipeline.sandbox.book_billing import BookBilling, StripeBookBilling
 from credit_pipeline.sandbox.stripe_book import Invoice, Item, StripeBook, Subscription
-from credit_pipeline.services.ports import LISTED_SUBSCRIPTIONS
+from credit_pipeline.services.tables import LISTED_SUBSCRIPTIONS
 from credit_pipeline_tests.contracts.billing import NOW, BillingContract, ids
 from credit_pipeline_tests.sandbox.stripe_rows import a_customer, a_line, a_subscription, an_invoice, an_item
 

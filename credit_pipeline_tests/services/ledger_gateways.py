@@ -16,18 +16,10 @@ from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
 from credit_pipeline.domain.ledger import EntryKind
 from credit_pipeline.domain.plans import Amount
 from credit_pipeline.domain.policy import Policy
-from credit_pipeline.services.ports import (
-    LISTED_SUBSCRIPTIONS,
-    OBSERVATIONS,
-    CollectionRecord,
-    FailedSpend,
-    Gateways,
-    MismatchRow,
-    Progress,
-    Pull,
-    SavedPlan,
-    WaitingFinding,
-)
+from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow, WaitingFinding
+from credit_pipeline.services.plan_ports import SavedPlan
+from credit_pipeline.services.ports import Gateways
+from credit_pipeline.services.source_ports import FailedSpend, Progress, Pull
 from credit_pipeline.services.system import (
     CreditSystem,
     FunctionCall,
@@ -35,6 +27,7 @@ from credit_pipeline.services.system import (
     StripeConfig,
     TransactionTable,
 )
+from credit_pipeline.services.tables import LISTED_SUBSCRIPTIONS, OBSERVATIONS
 from credit_pipeline_tests.services.ledger_snapshots import CATALOGUE, Person, tables
 
 SYSTEM = CreditSystem(

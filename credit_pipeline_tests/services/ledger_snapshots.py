@@ -12,12 +12,7 @@ from credit_pipeline.domain.account import Mark, Memory, Sighting
 from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.periods import add_months
 from credit_pipeline.domain.plans import Amount, Catalogue, Plan, YearlyMode
-from credit_pipeline.services.ports import (
-    IDENTITIES,
-    LEDGER_BALANCES,
-    LISTED_SUBSCRIPTIONS,
-    OBSERVATIONS,
-)
+from credit_pipeline.services.tables import IDENTITIES, LEDGER_BALANCES, LISTED_SUBSCRIPTIONS, OBSERVATIONS
 
 NOW = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 LAST = NOW - timedelta(hours=6)

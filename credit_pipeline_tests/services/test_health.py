@@ -8,8 +8,8 @@ import pytest
 from credit_pipeline.adapters.system_yaml import load_system
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.services.health import Health, health
-from credit_pipeline.services.ports import FailedSpend
 from credit_pipeline.services.report import Mismatch, Report, Source
+from credit_pipeline.services.source_ports import FailedSpend
 from credit_pipeline_tests.domain.builders import NOW
 
 LEDGER = load_system("bestauth", environ={})

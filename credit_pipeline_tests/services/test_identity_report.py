@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from credit_pipeline.services.identity_report import IdentityReport, identity_report
-from credit_pipeline.services.ports import IDENTITIES, LEDGER_BALANCES, LISTED_SUBSCRIPTIONS
+from credit_pipeline.services.tables import IDENTITIES, LEDGER_BALANCES, LISTED_SUBSCRIPTIONS
 
 ACCOUNT: dict[str, Any] = {"local": True, "spent": 0, "rows": 0, "unknown_types": [], "entries": []}
 

@@ -8,7 +8,7 @@ import pytest
 
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.services.health import Health
-from credit_pipeline.services.ports import CollectionRecord, WaitingFinding
+from credit_pipeline.services.memory_ports import CollectionRecord, WaitingFinding
 from credit_pipeline.services.remembered_health import between_comparisons, compared_lately
 from credit_pipeline_tests.domain.builders import NOW
 from credit_pipeline_tests.services.test_health import COUNTER, LEDGER, NAMES, counts

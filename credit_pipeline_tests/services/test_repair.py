@@ -10,8 +10,8 @@ import pytest
 
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.ids import BillingId
-from credit_pipeline.services.ports import Pull
 from credit_pipeline.services.repair import repair
+from credit_pipeline.services.source_ports import Pull
 from credit_pipeline.services.sync import SyncOutcome
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import Row

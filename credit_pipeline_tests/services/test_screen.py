@@ -15,8 +15,8 @@ from credit_pipeline.domain.plans import Amount, Catalogue, Plan, YearlyMode
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.services.accounts import accounts_of
-from credit_pipeline.services.ports import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
 from credit_pipeline.services.screen import Screened, screen
+from credit_pipeline.services.tables import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
 
 NOW = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 LAST = NOW - timedelta(hours=6)

@@ -21,7 +21,8 @@ from credit_pipeline.domain.policy import Policy
 from credit_pipeline.sandbox.book_billing import StripeBookBilling
 from credit_pipeline.services import audit, correct
 from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
-from credit_pipeline.services.ports import Gateways, SavedPlan, Selection
+from credit_pipeline.services.plan_ports import SavedPlan, Selection
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CreditSystem, StripeConfig

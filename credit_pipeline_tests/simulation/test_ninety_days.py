@@ -24,7 +24,8 @@ from credit_pipeline.sandbox.billing_book import BillingBook, wire_time
 from credit_pipeline.sandbox.book_billing import BookBilling
 from credit_pipeline.services import correct
 from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.ports import Gateways, Selection
+from credit_pipeline.services.plan_ports import Selection
+from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
 from credit_pipeline.services.report import Report
 from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, WixConfig
