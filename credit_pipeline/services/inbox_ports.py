@@ -1,6 +1,7 @@
 """What the doors of the product need from the outside: failed webhooks and requests for a sync, beside their promises.
 
-A record is claimed before it is worked on, and a claim is only good together with its attempt: whoever comes back after somebody else took the record over changes nothing.
+A record is claimed before it is worked on, and a claim is only good together with its attempt: whoever comes back after
+somebody else took the record over changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
