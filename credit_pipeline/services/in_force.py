@@ -7,7 +7,6 @@ at once, every customer of a plan that was raised would look robbed. That grants
 from collections.abc import Iterator
 from dataclasses import replace
 
-from credit_pipeline.domain.errors import NotInstalled
 from credit_pipeline.domain.plans import Catalogue
 from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.system import CreditSystem
@@ -15,10 +14,9 @@ from credit_pipeline.services.system import CreditSystem
 
 def in_force(system: CreditSystem, gateways: Gateways) -> CreditSystem:
     """The system with the amounts that are in force; as it is where nothing is pinned."""
-    try:
-        pinned, former = gateways.plans.pinned(), gateways.plans.former()
-    except NotInstalled:
+    if not gateways.memory.installed():
         return system
+    pinned, former = gateways.plans.pinned(), gateways.plans.former()
     plans = tuple(
         replace(plan, credits=pinned.get(plan.name, plan.credits), former=tuple(former.get(plan.name, ())))
         for plan in system.catalogue.plans

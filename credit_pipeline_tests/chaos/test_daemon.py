@@ -80,6 +80,7 @@ class Campaign:
             self._until(lambda: self._failed_at_billing() > 0)
             self._answers(error=False)
             self._until(lambda: set(self.doors.states()) <= _ENDED and not self._requested())
+            self._until(lambda: not self._untold())
 
     def _answers(self, *, error: bool) -> None:
         for site in self.flaky:
@@ -90,6 +91,10 @@ class Campaign:
 
     def _requested(self) -> int:
         [row] = self.doors.run("SELECT count(*) AS n FROM credit_pipeline.sync_request WHERE state <> 'done'")
+        return int(row["n"])
+
+    def _untold(self) -> int:
+        [row] = self.doors.run("SELECT count(*) AS n FROM credit_pipeline.outbox WHERE done_at IS NULL")
         return int(row["n"])
 
     def _failed_at_billing(self) -> int:
@@ -142,6 +147,8 @@ def play(world: World, home: Path, dagster_url: str, records: int) -> dict[str, 
     assert all(rows[site] == Row("pro", 5_000, number) for number, site in enumerate(campaign.healthy))
     assert_audited(world.url, changes=1 + BROKEN)
     assert states["repaired"] >= len(campaign.broken + campaign.healthy), "one of each account, at least"
+    [told] = campaign.doors.run("SELECT count(*) AS n FROM credit_pipeline.outbox WHERE kind = 'webhook_dead'")
+    assert told["n"] == states["dead"], "one alert each"
     [tries] = campaign.doors.run(
         "SELECT max(attempts) AS n FROM credit_pipeline.webhook_event WHERE state IN ('repaired', 'superseded')"
     )

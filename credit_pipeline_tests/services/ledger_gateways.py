@@ -188,7 +188,7 @@ class Plans:
         return self.product.plan
 
     def former(self) -> Mapping[str, Sequence[Amount]]:
-        return {}
+        return {plan.name: plan.former for plan in CATALOGUE.plans}
 
     def pinned(self) -> Mapping[str, int]:
         return {plan.name: plan.credits for plan in CATALOGUE.plans}

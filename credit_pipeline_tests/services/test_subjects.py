@@ -241,7 +241,7 @@ def test_memory_comes_by_the_subjects_key() -> None:
     account = subject(person, installed=True)
     assert account.memory
     (sighting,) = account.memory.sightings
-    assert (sighting.gap, sighting.total) == (5, 3_300)
+    assert (sighting.gap, sighting.total) == (5, 3_000)
 
 
 def test_unknown_types_and_references_are_kept() -> None:
