@@ -10,16 +10,19 @@ import json
 import logging
 import tempfile
 import time
-from datetime import timedelta
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 
+from credit_pipeline.adapters.plan_store import PostgresPlans
 from credit_pipeline.sandbox.billing_book import BillingBook
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline.services import correct
 from credit_pipeline.services.applying import Applying
-from credit_pipeline_tests.incidents.world import START, World, account_id, install_product
+from credit_pipeline_tests.incidents.world import World, account_id, install_product
 
 SICK = 30
 """Of 100 accounts."""
@@ -66,7 +69,11 @@ def measure(url: str, home: Path, accounts: int) -> dict[str, float]:
     book = BillingBook()
     ids = [account_id(f"site {n}") for n in range(accounts)]
     _fill(url, book, ids)
-    with World(url, home / "snapshots", book=book) as world:
+    with (
+        World(url, home / "snapshots", book=book, now=datetime.now(UTC) - timedelta(minutes=1)) as world,
+        closing(PostgresPlans(url, world.system)) as plans,  # the world's own have a clock that moves, which costs
+    ):
+        world.gateways = replace(world.gateways, plans=plans)
         began = time.perf_counter()
         plan = world.plan()
         planned = time.perf_counter()
@@ -97,9 +104,10 @@ def measure(url: str, home: Path, accounts: int) -> dict[str, float]:
 
 
 def _fill(url: str, book: BillingBook, ids: list[str]) -> None:
+    bought = datetime.now(UTC) - timedelta(hours=30)
     for number, account in enumerate(ids):
         word = "pro" if number % 100 < SICK else "starter"
-        book.put(account, is_free=False, package_name=word, time_stamp=START - timedelta(hours=30), auto_renewing=True)
+        book.put(account, is_free=False, package_name=word, time_stamp=bought, auto_renewing=True)
     with psycopg.connect(url) as connection:
         rows = [(account, 1_000, number % 900) for number, account in enumerate(ids)]
         connection.cursor().executemany(_SITE, rows)
