@@ -30,10 +30,11 @@ BEGIN
     SELECT 'every_change_is_audited_once', count(*) FROM changes AS a WHERE a.marked IS NOT TRUE
     UNION ALL
     SELECT 'every_grant_has_its_change', (
-        SELECT count(*) FROM changes AS a
-            LEFT JOIN credit_pipeline."grant" AS g ON g.system = plan_system AND g.account = a.account AND g.plan = a.grant_plan
-                AND g.period_start = a.grant_start AND g.plan_id = invariants.plan_id AND g.credits = a.grant_credits
-            WHERE a.grant_plan IS NOT NULL AND g.account IS NULL) + CASE WHEN since = 0 THEN (
+        -- A subquery and no join: without statistics a join reads all grants for each change (measured: 190 ms a batch).
+        SELECT count(*) FROM changes AS a WHERE a.grant_plan IS NOT NULL AND a.grant_credits IS DISTINCT FROM (
+            SELECT g.credits FROM credit_pipeline."grant" AS g
+                WHERE g.system = plan_system AND g.account = a.account AND g.plan = a.grant_plan
+                  AND g.period_start = a.grant_start AND g.plan_id = invariants.plan_id)) + CASE WHEN since = 0 THEN (
         SELECT count(*) FROM (
             SELECT g.account, g.plan, g.period_start FROM credit_pipeline."grant" AS g
                 WHERE g.system = plan_system AND g.plan_id = invariants.plan_id
