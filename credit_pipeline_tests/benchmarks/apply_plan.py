@@ -78,10 +78,11 @@ def measure(url: str, home: Path, accounts: int) -> dict[str, float]:
         plan = world.plan()
         planned = time.perf_counter()
         world.approve(plan)
+        world.now = datetime.now(UTC)
         guarded = correct.guard(world.system, world.gateways, plan.plan_id, live=True, person=True, now=world.now)
         assert guarded.go, guarded.verdict
         approved = time.perf_counter()
-        applying = Applying(world.system, world.gateways, guarded.plan, lambda: world.now)
+        applying = Applying(world.system, world.gateways, guarded.plan, lambda: datetime.now(UTC))
         applying.confirm()
         correct.begin(world.gateways, guarded.plan)
         assert applying.canary(CANARY) is None
