@@ -56,12 +56,25 @@ CREATE OR REPLACE FUNCTION credit_pipeline.balance(label text, total bigint, use
     SELECT jsonb_build_object('plan', label, 'total', total, 'used', used, 'available', total - used)
 $$;
 
+-- The chain's head while a batch is under way: a setting that ends with the transaction, and that a row which fails takes
+-- back with itself. apply_batch sets it from `control`, whose row is locked, and writes it back once: a version of that
+-- wide row for each change made the next one slower (measured: 0.9 instead of 0.4 ms at 30,000).
+CREATE OR REPLACE FUNCTION credit_pipeline.head_moved(seq bigint, hash text) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT set_config('credit_pipeline.head', seq || ' ' || hash, true);
+$$;
+CREATE OR REPLACE FUNCTION credit_pipeline.head_now(OUT seq bigint, OUT hash text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT split_part(h, ' ', 1)::bigint, split_part(h, ' ', 2) FROM current_setting('credit_pipeline.head') AS h
+$$;
+
 -- Takes the keys, writes the audit row and moves the chain's head; returns the audit row's number.
 CREATE OR REPLACE FUNCTION credit_pipeline.record_change(
     c credit_pipeline.correction, run_id text, approver text, before jsonb, after jsonb) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    head credit_pipeline.control;
+    install credit_pipeline.control;
+    head record;
     payload text;
     chained text;
 BEGIN
@@ -69,9 +82,10 @@ BEGIN
         INSERT INTO credit_pipeline."grant" (system, account, plan, period_start, period_end, credits, plan_id)
             VALUES (c.system, c.account, c.grant_plan, c.grant_start, c.grant_end, c.grant_credits, c.plan_id);
     END IF;
-    SELECT k.* INTO head FROM credit_pipeline.control AS k WHERE k.system = c.system;
+    SELECT k.* INTO install FROM credit_pipeline.control AS k WHERE k.system = c.system;
+    SELECT h.seq, h.hash INTO head FROM credit_pipeline.head_now() AS h;
     payload := json_build_object(
-        'system', c.system, 'seq', head.audit_seq + 1,
+        'system', c.system, 'seq', head.seq + 1,
         'at', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         'plan_id', c.plan_id, 'correction', c.seq, 'run_id', run_id,
         'account', c.account, 'billing_id', c.content -> 'billing_id',
@@ -81,17 +95,15 @@ BEGIN
                   WHERE step ->> 'step' NOT IN ('GrantCredits', 'AdjustCredits')),
         'delta', coalesce((after ->> 'available')::bigint, 0) - coalesce((before ->> 'available')::bigint, 0),
         'before', before, 'after', after,
-        'approver', approver, 'four_eyes', head.four_eyes, 'install', head.install, 'session_user', session_user, 'application_name', current_setting('application_name'))::text;
-    chained := encode(sha256(convert_to(head.audit_hash || payload, 'UTF8')), 'hex');
+        'approver', approver, 'four_eyes', install.four_eyes, 'install', install.install, 'session_user', session_user, 'application_name', current_setting('application_name'))::text;
+    chained := encode(sha256(convert_to(head.hash || payload, 'UTF8')), 'hex');
     INSERT INTO credit_pipeline.audit (system, seq, payload, prev_hash, hash)
-        VALUES (c.system, head.audit_seq + 1, payload, head.audit_hash, chained);
+        VALUES (c.system, head.seq + 1, payload, head.hash, chained);
     INSERT INTO credit_pipeline.taken_key (system, key, audit_seq)
-        SELECT c.system, k.key, head.audit_seq + 1 FROM unnest(c.keys) AS k (key);
-    UPDATE credit_pipeline.control AS k
-        SET audit_seq = head.audit_seq + 1, audit_hash = chained, first_applied = coalesce(k.first_applied, now())
-        WHERE k.system = c.system;
-    PERFORM credit_pipeline.record_undo(c, head.audit_seq + 1, approver);
-    RETURN head.audit_seq + 1;
+        SELECT c.system, k.key, head.seq + 1 FROM unnest(c.keys) AS k (key);
+    PERFORM credit_pipeline.head_moved(head.seq + 1, chained);
+    PERFORM credit_pipeline.record_undo(c, head.seq + 1, approver);
+    RETURN head.seq + 1;
 END $$;
 
 -- Why a row that was written is not as it was meant: what the product's functions and triggers made of the statement.
@@ -269,6 +281,7 @@ BEGIN
             plan.plan_id, plan.system);
     END IF;
     PERFORM credit_pipeline.cap_guard(plan, auto_digests);
+    PERFORM credit_pipeline.head_moved(k.audit_seq, k.audit_hash) FROM credit_pipeline.control AS k WHERE k.system = plan.system;
     FOR waiting IN
         SELECT b AS correction, r.approver FROM unnest(batch) AS b
             LEFT JOIN (SELECT 'auto' AS lane, a.* FROM credit_pipeline.released(plan.system, 'auto', auto_digests) AS a
@@ -287,4 +300,7 @@ BEGIN
         after := result.after;
         RETURN NEXT;
     END LOOP;
+    UPDATE credit_pipeline.control AS k
+        SET audit_seq = h.seq, audit_hash = h.hash, first_applied = coalesce(k.first_applied, now())
+        FROM credit_pipeline.head_now() AS h WHERE k.system = plan.system AND k.audit_seq <> h.seq;
 END $$;
