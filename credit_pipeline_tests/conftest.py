@@ -74,6 +74,10 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         server = EmbeddedPostgres(Path(home))
         try:
             server.start()
+            with psycopg.connect(server.url(), autocommit=True) as connection:
+                for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # no test needs the data tomorrow
+                    connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+                connection.execute("SELECT pg_reload_conf()")
             yield server
         finally:
             server.remove()

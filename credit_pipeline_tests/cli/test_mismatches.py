@@ -35,10 +35,18 @@ LISTED = {
 EVA = ("--as", "eva", "--reason", "I looked at it")
 
 
+@pytest.fixture(scope="module")
+def checks() -> list[Ended]:
+    """The complete check that the first of these tests makes for all of them."""
+    return []
+
+
 @pytest.fixture
-def watched(run: Run, sandbox: Sandbox) -> Iterator[Sandbox]:
+def watched(run: Run, sandbox: Sandbox, checks: list[Ended]) -> Iterator[Sandbox]:
     """The sandbox after a complete check; what people decide about it is taken back at the end."""
-    assert run("check", "wix_app", "--format", "json").json["source"]["complete"]
+    if not checks:
+        checks.append(run("check", "wix_app", "--format", "json"))
+    assert checks[0].json["source"]["complete"]
     yield sandbox
     with psycopg.connect(sandbox.environment["WIX_DATABASE_URL"]) as connection:
         connection.execute("UPDATE credit_pipeline.mismatch SET state = 'open', accepted_until = NULL")
@@ -151,6 +159,7 @@ def test_a_code_is_accepted_in_bulk_with_its_number_said_first(run: Run, watched
 
 def test_everything_accepted_leaves_what_could_not_be_told(run: Run, watched: Sandbox) -> None:
     """First-run findings of a product that was never in order: opening balances. Unknown is never in sync."""
+    run("check", "wix_app")  # what other tests made of the findings is not what a run finds
     found = listed(run)
     unknown = [one for one in found if one["code"] in {"plan_unmapped", "source_lookup_error", "pending_settlement"}]
     ended = run("mismatches", "wix_app", "accept", "--all", *EVA)
