@@ -81,5 +81,6 @@ def _remedy(row: Row) -> str:
     if owner.startswith("credit_pipeline_") and owner.endswith("_owner"):
         grant = sql.SQL("GRANT {} TO").format(sql.Identifier(f"{owner.removesuffix('_owner')}_corrector"))
         return f"as a superuser run `{grant.as_string(None)}` that user"
-    grant = sql.SQL("GRANT {} TO").format(sql.Identifier(owner))
-    return f"use the user that ran init, or as a superuser run `{grant.as_string(None)}` that user"
+    return (
+        "use the user that ran init, or have a superuser run init with --walled, which makes roles that can be granted"
+    )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+_WAITING = frozenset({"proposed", "quarantined", "approved"})
+
+
 @click.command(cls=Command)
 @click.argument("plan")
 @click.option("--live", is_flag=True, help="Write. Without it the plan is shown and nothing is written.")
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
 def apply(session: Session, plan: str, live: bool) -> int:
     """Carry out a saved plan under its guards.
 
-    Can be run again until nothing is left. Exit status 0 when every row is changed or was already, 1 when a row is held
-    or the plan is refused.
+    One that was interrupted goes on where it stopped when it is run again. Exit status 0 when every row is changed or
+    was already, 1 when a row is held or the plan is refused.
     """
     shown = _applied(session, plan) if live else _previewed(session, plan)
     session.show(shown, lambda: _text(shown))
-    if not live:
+    if not live and shown["state"] in _WAITING:
         session.say(f"Nothing was written: credit-pipeline apply {plan} --live applies it.")
     return plan_status(shown)
 
@@ -58,7 +61,7 @@ def _previewed(session: Session, plan_id: str) -> Mapping[str, Any]:
     from credit_pipeline.services.plan_report import PlanReport
 
     with saved_plan(session, plan_id) as (system, gateways, plan):
-        if plan.state not in {"proposed", "quarantined", "approved"}:
+        if plan.state not in _WAITING:
             return PlanReport(plan=plan, mode="dry_run", failures=plan.failures).as_json()
         guarded = guard(system, gateways, plan_id, live=False, person=True, now=datetime.now(UTC))
         failures = tuple(failure.sentence for failure in guarded.verdict.failures)

@@ -33,12 +33,26 @@ def exit_status(session: Session, command: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return COULD_NOT_TELL
     except Exception as error:
-        session.say(_unexpected(session, error))
+        session.say(_HISTORY_AWAY if _of_dagsters_storage(error) else _unexpected(session, error))
         return COULD_NOT_TELL
     except BaseException as error:
         if type(error).__name__ == "DagsterExecutionInterruptedError":  # not imported: Dagster may not be loaded
             return _interrupted(session)
         raise
+
+
+_HISTORY_AWAY = (
+    "The Postgres that keeps Dagster's run history went away: start it again (or correct CREDIT_PIPELINE_DAGSTER_URL), "
+    "then run the command again. What was committed stays."
+)
+
+
+def _of_dagsters_storage(error: BaseException) -> bool:
+    """Whether dagster-postgres lost its database. By name: neither Dagster nor its driver need be loaded."""
+    kind = type(error)
+    return kind.__name__ == "DagsterPostgresException" or (
+        kind.__name__ == "OperationalError" and kind.__module__.partition(".")[0] in {"psycopg2", "sqlalchemy"}
+    )
 
 
 def _interrupted(session: Session) -> int:

@@ -27,4 +27,6 @@ def render_undo(plan: Mapping[str, Any]) -> list[RenderableType]:
         parts.append(
             unbroken(f"{total:,} credits of {counted(short, 'account', 'accounts')} were spent and stay spent")
         )
-    return [*parts, *render_plan(plan)]
+    accepted = f"credit-pipeline mismatches {plan['system']} list --state accepted"
+    told = f"once applied, what is wrong with these accounts counts as accepted, and no run corrects it: {accepted}"
+    return [*parts, *render_plan(plan), unbroken(told)]

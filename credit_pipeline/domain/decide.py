@@ -199,4 +199,6 @@ def _restore(account: Account, findings: Sequence[Finding], catalogue: Catalogue
     names = sorted(f.fingerprint for f in (*lost, *losses))
     step = AdjustCredits(delta=amount, correction_key="restore:" + ",".join(names), cause="restore")
     reason = f"credits vanished without being spent: give {amount} back"
+    if amount > remaining > 0:
+        reason += f": {remaining} were lost, the rest brings the total back to the allowance"
     yield Part(lane=Lane.APPROVE, code=(lost or losses)[0].code, step=step, reason=reason)

@@ -116,6 +116,11 @@ def _summary(system: CreditSystem, judgement: Judgement, *, in_store: bool) -> s
 
 
 def _verdict(system: CreditSystem, judgement: Judgement) -> str:
+    memory = judgement.account.memory
+    if judgement.primary is None and memory is not None and memory.accepted:
+        name = judgement.account.account_id
+        shows = f"credit-pipeline mismatches {system.name} list --state accepted --account {name} shows it"
+        return f"Nothing else is open than what a person accepted as it is: {shows}."
     if judgement.primary is None:
         return "That is in order."
     codes = (judgement.primary, *judgement.secondary)
