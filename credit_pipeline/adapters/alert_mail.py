@@ -59,7 +59,11 @@ class EmailSink:
             raise self._failed(error) from None
         except ssl.SSLError:
             raise self._down("could not agree on TLS: check its certificate") from None
-        except OSError:
+        except UnicodeEncodeError as error:
+            if error.encoding != "ascii":
+                raise
+            raise self._down("takes a user and a password without accents only: give it such ones") from None
+        except (OSError, UnicodeError):  # a name that no name service takes is the latter
             raise self._down("cannot be reached, or did not answer in time: check it and the network") from None
         if refused:  # sent again it would reach those a second time who have it
             logging.getLogger(f"credit_pipeline.{self._system}").warning(
@@ -72,9 +76,9 @@ class EmailSink:
         tls, host, port, _, _ = self._server
         if tls:
             context = ssl.create_default_context()
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, _MYSELF, timeout=self._patience, context=context)
+            smtp: smtplib.SMTP = _Smtps(host, port, _MYSELF, timeout=self._patience, context=context)
         else:
-            smtp = smtplib.SMTP(host, port, _MYSELF, timeout=self._patience)
+            smtp = _Smtp(host, port, _MYSELF, timeout=self._patience)
         try:
             yield smtp
         finally:
@@ -133,6 +137,23 @@ def _cut_off(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+class _Smtp(smtplib.SMTP):
+    """Does not wait longer for the server's first words either, which the constructor reads."""
+
+    timeout: float
+
+    def connect(
+        self, host: str = "localhost", port: int = 0, source_address: tuple[str, int] | None = None
+    ) -> tuple[int, bytes]:
+        """As smtplib's, within the time that is allowed in all."""
+        with _cut_off(self, self.timeout):
+            return super().connect(host, port, source_address)
+
+
+class _Smtps(_Smtp, smtplib.SMTP_SSL):
+    """The same under TLS."""
 
 
 def _server(system: str, url: str, env: str) -> _Server:
