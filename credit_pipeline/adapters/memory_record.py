@@ -24,7 +24,8 @@ late after the first run."""
 _TURN = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.record ' || $1, 0)) IS NULL AS locked"
 _BEFORE = """
 SELECT (SELECT max(s.as_of) FROM credit_pipeline.snapshot AS s WHERE s.system = c.system) AS previous,
-       (SELECT s.run_id FROM credit_pipeline.snapshot AS s WHERE s.system = c.system AND s.as_of = $2) AS run_id
+       (SELECT s.run_id FROM credit_pipeline.snapshot AS s WHERE s.system = c.system AND s.as_of = $2) AS run_id,
+       pg_catalog.to_regclass('credit_pipeline.outbox') IS NOT NULL AS of_this_version
 FROM credit_pipeline.control AS c WHERE c.system = $1
 """
 _COLLECTION = """
@@ -181,6 +182,10 @@ def record(
     before = _answer(cursor, _BEFORE, system, collection.as_of)
     if not before:
         raise NotInstalled(f"{system}: credit_pipeline is not installed for it: run `credit-pipeline init {system}`")
+    if not before[0]["of_this_version"]:
+        raise NotInstalled(
+            f"{system}: what is installed is of an older version than this program: run `credit-pipeline init {system}`"
+        )
     if before[0]["run_id"] == collection.run_id:
         return
     previous = before[0]["previous"]

@@ -20,7 +20,8 @@ LATE = "1 hour"
 """An alert this old that nobody tried to deliver: nothing drains the outbox."""
 LONGEST = 2000
 
-# What is acknowledged, accepted or exempt is somebody's already. Leans on mismatch_to_age; two that age at once wait
+# What is acknowledged, accepted or exempt is somebody's already, and what was corrected since the last collection waits
+# for nobody: the next one will say whether it was (as in `memory_waiting.py`). Leans on mismatch_to_age; two that age at once wait
 # for each other, and the second finds nothing left.
 _AGE = """
 WITH aged AS (
@@ -29,6 +30,10 @@ WITH aged AS (
       AND m.opened_at <= {now} - %(after)s::interval
       AND NOT EXISTS (SELECT FROM credit_pipeline.exemption AS e WHERE e.system = m.system AND e.account = m.account
                       AND (e.until IS NULL OR e.until > {now}))
+      AND NOT EXISTS (SELECT FROM credit_pipeline.correction AS c WHERE c.system = m.system AND c.account = m.account
+                      AND c.outcome = 'changed' AND c.content -> 'codes' ? m.code
+                      AND c.audit_seq > (SELECT coalesce(max(s.audit_seq), 0) FROM credit_pipeline.snapshot AS s
+                                         WHERE s.system = %(system)s))
     RETURNING m.code, m.severity
 ), told AS (
     INSERT INTO credit_pipeline.outbox (system, kind, subject, content)

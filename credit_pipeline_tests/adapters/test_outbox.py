@@ -10,10 +10,10 @@ import pytest
 
 from credit_pipeline.adapters.inbox import PostgresInbox
 from credit_pipeline.adapters.outbox import PostgresOutbox
-from credit_pipeline.domain.errors import StoreError
+from credit_pipeline.domain.errors import NotInstalled, StoreError
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline.services.alert_ports import AlertKind
-from credit_pipeline_tests.adapters.alert_product import EVA, HOUR, Alerting, a_finding
+from credit_pipeline_tests.adapters.alert_product import EVA, HOUR, Alerting, a_finding, an_alerting
 from credit_pipeline_tests.adapters.counter_product import Product, a_plan, an_installed_product, an_upgrade
 from credit_pipeline_tests.conftest import Databases
 
@@ -157,6 +157,13 @@ def test_a_collection_that_is_not_recorded_tells_nobody(story: Alerting) -> None
     assert story.rows() == []
 
 
+def test_an_install_of_an_older_version_is_said_to_be_one_when_a_collection_comes(databases: Databases) -> None:
+    with closing(an_alerting(databases)) as older:
+        older.product.run("DROP TABLE credit_pipeline.outbox; ALTER TABLE credit_pipeline.mismatch DROP COLUMN told")
+        with pytest.raises(NotInstalled, match="of an older version than this program: run `credit-pipeline init"):
+            older.collect(a_finding())
+
+
 def test_through_a_day_exactly_those_that_waited_it_out_are_told_and_once(story: Alerting) -> None:
     """Opened at hour 6 and 12; looked at each hour for two days. `waits` 24 h means from 24 h on."""
     others = {
@@ -211,6 +218,20 @@ def test_the_databases_clock_is_asked_where_no_time_is_given(story: Alerting) ->
     story.collect(a_finding())
     assert story.outbox.age(timedelta(days=365)) == 0
     assert story.outbox.age(DAY) == 1
+
+
+def test_what_was_corrected_since_the_last_collection_does_not_age_before_the_next_has_looked(story: Alerting) -> None:
+    story.collect(a_finding("corrected"), a_finding("open"))
+    with story.product.plans() as plans:
+        saved = plans.save(a_plan(an_upgrade("site-corrected")))
+    story.product.run(
+        "UPDATE credit_pipeline.correction SET outcome = 'changed', audit_seq = 1,"
+        " content = content || jsonb_build_object('codes', jsonb_build_array('grant_missing')) WHERE plan_id = %s",
+        saved.plan_id,
+    )
+    assert story.outbox.age(DAY, story.now + DAY) == 1
+    story.product.run("UPDATE credit_pipeline.snapshot SET audit_seq = 1")
+    assert story.outbox.age(DAY, story.now + DAY) == 1, "the next look has found it again"
 
 
 def test_a_quarantined_plan_is_told_once_with_what_it_would_have_moved(story: Alerting) -> None:
