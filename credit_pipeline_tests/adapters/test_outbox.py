@@ -93,6 +93,9 @@ WORTH_NO_MORE = [
     pytest.param([collected(evidence={"seen": n}) for n in (1, 2)], id="other evidence"),
     pytest.param([PENDING, SAME, PENDING, SAME], id="looked at while it settles and without settling, in turns"),
     pytest.param([acknowledged, SAME, collected(lane="approve"), collected(severity="error")], id="acknowledged"),
+    pytest.param(
+        [collected(expected={"plan": None, "credits": None}), SAME] * 3, id="no answer of billing in turns"
+    ),
     pytest.param([accepted(None), SAME, collected(delta=1), SAME], id="accepted for ever"),
     pytest.param([accepted(30), SAME, collected(delta=1)], id="accepted for a month"),
     pytest.param([acknowledged, accepted(None), SAME], id="acknowledged, then accepted"),
@@ -113,6 +116,11 @@ WORTH_ONE_MORE = [
     pytest.param([collected(severity="error")], "changed", id="another severity"),
     pytest.param([collected(expected={"plan": "starter", "credits": 1000})], "changed", id="billed another plan"),
     pytest.param([collected(delta=900)], "changed", id="another amount"),
+    pytest.param(
+        [collected(expected={"plan": None, "credits": None}, severity="error"), collected(severity="error")],
+        "changed",
+        id="another severity, and no answer about the plan at first",
+    ),
     pytest.param([gone, SAME], "reopened", id="gone and back"),
     pytest.param([accepted(1), *[SAME] * 6], "reopened", id="the acceptance ran out"),
 ]
