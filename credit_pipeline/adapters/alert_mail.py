@@ -4,7 +4,6 @@ The server is named by a URL in the environment, `smtp://user:password@host:587`
 server says gets into a sentence of ours: it may repeat an address.
 """
 
-import logging
 import smtplib
 import socket
 import ssl
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from credit_pipeline.adapters.alert_sinks import PATIENCE
@@ -41,14 +40,13 @@ class EmailSink:
     name = "email"
 
     def __init__(self, system: str, url: str, mail: EmailAlerts, patience: timedelta = PATIENCE) -> None:
-        self._system = system
         self._mail = mail
         self._about = f"{system}: the mail server of {mail.smtp_url_env}"
         self._server = _server(system, url, mail.smtp_url_env)
         self._patience = patience.total_seconds()
 
     def send(self, message: Message) -> None:
-        """Hands the mail over. Raises DeliveryFailed where the server takes it for nobody."""
+        """Hands the mail over. Raises DeliveryFailed where the server does not take it for everybody."""
         try:
             with self._connected() as smtp, _cut_off(smtp, self._patience):
                 self._secure(smtp)
@@ -66,8 +64,10 @@ class EmailSink:
         except (OSError, UnicodeError):  # a name that no name service takes is the latter
             raise self._down("cannot be reached, or did not answer in time: check it and the network") from None
         if refused:  # sent again it would reach those a second time who have it
-            logging.getLogger(f"credit_pipeline.{self._system}").warning(
-                "an alert by e-mail was refused for %d of %d recipients", len(refused), len(self._mail.to)
+            raise DeliveryFailed(
+                f"{self._about} refused {len(refused)} of {len(self._mail.to)} recipients, who were not told: "
+                "correct `alerts.email.to`",
+                partly=True,
             )
 
     @contextmanager
@@ -144,9 +144,7 @@ class _Smtp(smtplib.SMTP):
 
     timeout: float
 
-    def connect(
-        self, host: str = "localhost", port: int = 0, source_address: tuple[str, int] | None = None
-    ) -> tuple[int, bytes]:
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         """As smtplib's, within the time that is allowed in all."""
         with _cut_off(self, self.timeout):
             return super().connect(host, port, source_address)

@@ -71,11 +71,15 @@ class Message:
 
 
 class DeliveryFailed(Exception):
-    """A sink did not take a message. `str()` is a sentence without its address. `down`: it would take none now."""
+    """A sink did not take a message. `str()` is a sentence without its address. `down`: it would take none now.
 
-    def __init__(self, sentence: str, *, down: bool = False) -> None:
+    `partly`: it did take it, but not for all of its recipients, and sent again it would reach the others twice.
+    """
+
+    def __init__(self, sentence: str, *, down: bool = False, partly: bool = False) -> None:
         super().__init__(sentence)
         self.down = down
+        self.partly = partly
 
 
 class Sink(Protocol):

@@ -80,9 +80,10 @@ def drain(
             if not lacking:
                 continue
             failed = None if sink.name in down else _sent(sink, compose(system.name, kind, lacking))
-            if failed is None and sink.name not in down:
+            if sink.name not in down and (failed is None or failed.partly):
                 outbox.delivered(lacking, sink.name)
                 messages += 1
+                failures |= {sink.name: str(failed)} if failed else {}
                 continue
             if failed is not None:
                 failures[sink.name] = str(failed)

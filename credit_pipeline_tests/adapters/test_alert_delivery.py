@@ -135,6 +135,18 @@ def test_a_message_that_one_sink_refuses_for_its_own_sake_is_not_held_against_th
     assert len(chat.posts) == 2
 
 
+def test_a_recipient_who_is_refused_is_seen_and_the_others_are_not_told_twice(story: Alerting, post: Post) -> None:
+    fail(story, "run-1")
+    mail = replace(SYSTEM.alerts.email, to=("b@example.com", "gone@example.com"))  # type: ignore[type-var]
+    post.refuses = {"gone@example.com": "550 no such user"}
+    sinks = sinks_of(replace(SYSTEM, alerts=AlertsConfig(email=mail)), {"SMTP_URL": f"smtp://127.0.0.1:{post.port}"})
+    told = look(story, sinks)
+    assert (told.messages, list(told.failures)) == (2, ["email"])
+    assert "refused 1 of 2 recipients" in told.failures["email"]
+    assert look(story, sinks, now_of(story) + 60 * MINUTE).claimed == 0
+    assert len(post.letters) == 1
+
+
 def test_alerts_of_a_kind_that_wait_are_one_message(story: Alerting, chat: Chat) -> None:
     for number in range(40):
         fail(story, f"run-{number}")

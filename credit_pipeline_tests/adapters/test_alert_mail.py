@@ -82,13 +82,15 @@ def test_a_servers_no_is_said_without_its_words(post: Post, refuses: dict[str, s
     assert post.letters == []
 
 
-def test_one_refused_recipient_does_not_have_the_others_told_again(
-    post: Post, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_refused_recipient_does_not_have_the_others_told_again_and_is_said(post: Post) -> None:
     post.refuses = {"bob@example.com": "550 no such user bob@example.com"}
-    send(f"smtp://127.0.0.1:{post.port}")
+    with pytest.raises(DeliveryFailed) as failed:
+        send(f"smtp://127.0.0.1:{post.port}")
     assert [envelope.rcpt_tos for envelope in post.letters] == [["ann@example.com"]]
-    assert caplog.messages == ["an alert by e-mail was refused for 1 of 2 recipients"]
+    assert (failed.value.partly, failed.value.down) == (True, False)
+    assert str(failed.value) == (
+        "acme: the mail server of SMTP_URL refused 1 of 2 recipients, who were not told: correct `alerts.email.to`"
+    )
 
 
 def test_nothing_is_sent_in_the_clear_to_another_machine() -> None:

@@ -93,9 +93,7 @@ WORTH_NO_MORE = [
     pytest.param([collected(evidence={"seen": n}) for n in (1, 2)], id="other evidence"),
     pytest.param([PENDING, SAME, PENDING, SAME], id="looked at while it settles and without settling, in turns"),
     pytest.param([acknowledged, SAME, collected(lane="approve"), collected(severity="error")], id="acknowledged"),
-    pytest.param(
-        [collected(expected={"plan": None, "credits": None}), SAME] * 3, id="no answer of billing in turns"
-    ),
+    pytest.param([collected(expected={"plan": None, "credits": None}), SAME] * 3, id="no answer of billing in turns"),
     pytest.param([accepted(None), SAME, collected(delta=1), SAME], id="accepted for ever"),
     pytest.param([accepted(30), SAME, collected(delta=1)], id="accepted for a month"),
     pytest.param([acknowledged, accepted(None), SAME], id="acknowledged, then accepted"),
