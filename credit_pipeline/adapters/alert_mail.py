@@ -4,7 +4,6 @@ The server is named by a URL in the environment, `smtp://user:password@host:587`
 server says gets into a sentence of ours: it may repeat an address.
 """
 
-import logging
 import smtplib
 import socket
 import ssl
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from credit_pipeline.adapters.alert_sinks import PATIENCE
@@ -41,14 +40,13 @@ class EmailSink:
     name = "email"
 
     def __init__(self, system: str, url: str, mail: EmailAlerts, patience: timedelta = PATIENCE) -> None:
-        self._system = system
         self._mail = mail
         self._about = f"{system}: the mail server of {mail.smtp_url_env}"
         self._server = _server(system, url, mail.smtp_url_env)
         self._patience = patience.total_seconds()
 
     def send(self, message: Message) -> None:
-        """Hands the mail over. Raises DeliveryFailed where the server takes it for nobody."""
+        """Hands the mail over. Raises DeliveryFailed where the server does not take it for everybody."""
         try:
             with self._connected() as smtp, _cut_off(smtp, self._patience):
                 self._secure(smtp)
@@ -59,11 +57,17 @@ class EmailSink:
             raise self._failed(error) from None
         except ssl.SSLError:
             raise self._down("could not agree on TLS: check its certificate") from None
-        except OSError:
+        except UnicodeEncodeError as error:
+            if error.encoding != "ascii":
+                raise
+            raise self._down("takes a user and a password without accents only: give it such ones") from None
+        except (OSError, UnicodeError):  # a name that no name service takes is the latter
             raise self._down("cannot be reached, or did not answer in time: check it and the network") from None
         if refused:  # sent again it would reach those a second time who have it
-            logging.getLogger(f"credit_pipeline.{self._system}").warning(
-                "an alert by e-mail was refused for %d of %d recipients", len(refused), len(self._mail.to)
+            raise DeliveryFailed(
+                f"{self._about} refused {len(refused)} of {len(self._mail.to)} recipients, who were not told: "
+                "correct `alerts.email.to`",
+                partly=True,
             )
 
     @contextmanager
@@ -72,9 +76,9 @@ class EmailSink:
         tls, host, port, _, _ = self._server
         if tls:
             context = ssl.create_default_context()
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, _MYSELF, timeout=self._patience, context=context)
+            smtp: smtplib.SMTP = _Smtps(host, port, _MYSELF, timeout=self._patience, context=context)
         else:
-            smtp = smtplib.SMTP(host, port, _MYSELF, timeout=self._patience)
+            smtp = _Smtp(host, port, _MYSELF, timeout=self._patience)
         try:
             yield smtp
         finally:
@@ -133,6 +137,21 @@ def _cut_off(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+class _Smtp(smtplib.SMTP):
+    """Does not wait longer for the server's first words either, which the constructor reads."""
+
+    timeout: float
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
+        """As smtplib's, within the time that is allowed in all."""
+        with _cut_off(self, self.timeout):
+            return super().connect(host, port, source_address)
+
+
+class _Smtps(_Smtp, smtplib.SMTP_SSL):
+    """The same under TLS."""
 
 
 def _server(system: str, url: str, env: str) -> _Server:

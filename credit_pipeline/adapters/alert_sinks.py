@@ -7,6 +7,7 @@ webhook's is a secret by itself.
 import json
 import logging
 import time
+from contextlib import closing
 from datetime import timedelta
 
 import httpcore
@@ -66,15 +67,14 @@ class WebhookSink:
             deadline=deadline, connections=1, tls=self._url.scheme == "https", allow_private=True
         )
         body = json.dumps({"text": message.text}).encode()
-        with httpx.Client(transport=transport, trust_env=False, follow_redirects=False, timeout=self._patience) as http:
-            request = http.build_request("POST", self._url, content=body, headers={"Content-Type": "application/json"})
+        with closing(transport):
             try:
                 with deadline.until(time.monotonic() + self._patience):
-                    response = http.send(request, stream=True)
+                    response = transport.handle_request(self._request(body))
                     response.close()
             except (DeadlinePassed, httpcore.TimeoutException):
                 raise DeliveryFailed(f"{self._about} did not answer in time: check it", down=True) from None
-            except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
+            except (httpcore.NetworkError, httpcore.ProtocolError, OSError, UnicodeError):  # the last: no host name
                 raise DeliveryFailed(f"{self._about} cannot be reached: check it and the network", down=True) from None
         if not response.is_success:
             status = response.status_code
@@ -82,12 +82,19 @@ class WebhookSink:
             remedy = "it is tried again" if down else "correct the variable"
             raise DeliveryFailed(f"{self._about} answered with HTTP {status}: {remedy}", down=down)
 
+    def _request(self, body: bytes) -> httpx.Request:
+        """Made by hand: an httpx client logs every address it asks, and this one is a secret."""
+        request = httpx.Request("POST", self._url, content=body, headers={"Content-Type": "application/json"})
+        if self._url.username or self._url.password:
+            request = next(httpx.BasicAuth(self._url.username, self._url.password).auth_flow(request))
+        return request
+
 
 def _checked(system: str, url: str, env: str) -> httpx.URL:
     """The address. Raises DeliveryFailed where it is none to which anything may be sent."""
     try:
         found = httpx.URL(url.strip())
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):
         found = httpx.URL("")
     if found.scheme not in {"http", "https"} or not found.host:
         raise DeliveryFailed(f"{system}: {env} is no address of a webhook: write it as https://host/path", down=True)

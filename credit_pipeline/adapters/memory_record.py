@@ -24,7 +24,8 @@ late after the first run."""
 _TURN = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.record ' || $1, 0)) IS NULL AS locked"
 _BEFORE = """
 SELECT (SELECT max(s.as_of) FROM credit_pipeline.snapshot AS s WHERE s.system = c.system) AS previous,
-       (SELECT s.run_id FROM credit_pipeline.snapshot AS s WHERE s.system = c.system AND s.as_of = $2) AS run_id
+       (SELECT s.run_id FROM credit_pipeline.snapshot AS s WHERE s.system = c.system AND s.as_of = $2) AS run_id,
+       pg_catalog.to_regclass('credit_pipeline.outbox') IS NOT NULL AS of_this_version
 FROM credit_pipeline.control AS c WHERE c.system = $1
 """
 _COLLECTION = """
@@ -103,7 +104,8 @@ FROM version AS v WHERE NOT v.known ORDER BY v.account
 # Leans on mismatch_pkey. An acceptance that ran out, like a resolution, ends when the finding is seen again; waits
 # count from that new opening. What once became an event stays one while it is open. A state that an undo put back is
 # found only where it is another one by now (domain/undone.py).
-# People are told of what is open, for somebody to act on, and not as they were last told in this opening.
+# People are told of what is open, for somebody to act on, and not as they were last told in this opening. Where billing
+# gave no answer about the account, what it bills is as it was told: silence and its end are no change of a finding.
 _FINDINGS = """
 WITH seen AS (
     INSERT INTO credit_pipeline.mismatch AS m
@@ -124,12 +126,15 @@ WITH seen AS (
                    CASE WHEN again THEN EXCLUDED.opened_at ELSE m.opened_at END,
                    CASE WHEN NOT again THEN m.closed_at END, CASE WHEN NOT again THEN m.closed_why END,
                    CASE WHEN NOT again THEN m.accepted_until END, CASE WHEN NOT again THEN m.aged_at END,
-                   CASE WHEN again OR news THEN EXCLUDED.told ELSE m.told END,
+                   CASE WHEN again OR news THEN telling ELSE m.told END,
                    CASE WHEN again OR news THEN EXCLUDED.told_at ELSE m.told_at END
-            FROM (SELECT m.state = 'open' AND EXCLUDED.told <> coalesce(m.told, '[]') AS news,
+            FROM (SELECT telling, m.state = 'open' AND telling <> coalesce(m.told, '[]') AS news,
                       m.state = 'resolved' OR (m.state = 'accepted' AND (
                       coalesce(m.accepted_until <= EXCLUDED.last_seen, false) OR (m.closed_why = 'undone'
-                      AND m.code IN ('plan_mismatch', 'status_mismatch', 'subscription_ended')))) AS again) AS life)
+                      AND m.code IN ('plan_mismatch', 'status_mismatch', 'subscription_ended')))) AS again
+                  FROM (SELECT CASE WHEN EXCLUDED.expected -> 'plan' = 'null' AND m.told IS NOT NULL
+                                    THEN jsonb_set(EXCLUDED.told, '{2}', m.told -> 2) ELSE EXCLUDED.told END AS telling
+                       ) AS words) AS life)
     RETURNING m.code, m.severity, m.delta, m.first_seen, m.opened_at, m.told_at
 ), news AS (
     SELECT s.code, s.severity, s.delta,
@@ -181,6 +186,10 @@ def record(
     before = _answer(cursor, _BEFORE, system, collection.as_of)
     if not before:
         raise NotInstalled(f"{system}: credit_pipeline is not installed for it: run `credit-pipeline init {system}`")
+    if not before[0]["of_this_version"]:
+        raise NotInstalled(
+            f"{system}: what is installed is of an older version than this program: run `credit-pipeline init {system}`"
+        )
     if before[0]["run_id"] == collection.run_id:
         return
     previous = before[0]["previous"]

@@ -19,9 +19,12 @@ from credit_pipeline.services.system import CreditSystem
 LATE = "1 hour"
 """An alert this old that nobody tried to deliver: nothing drains the outbox."""
 LONGEST = 2000
+QUIET = "10 min"
+"""Between two messages of one kind, where the second is not a delivery tried again."""
 
-# What is acknowledged, accepted or exempt is somebody's already. Leans on mismatch_to_age; two that age at once wait
-# for each other, and the second finds nothing left.
+# What is acknowledged, accepted or exempt is somebody's already. What was corrected since the last collection waits for
+# nobody: the next one will say whether it was (as in `memory_waiting.py`). Leans on mismatch_to_age; two that age at
+# once wait for each other, and the second finds nothing left.
 _AGE = """
 WITH aged AS (
     UPDATE credit_pipeline.mismatch AS m SET aged_at = {now}
@@ -29,6 +32,10 @@ WITH aged AS (
       AND m.opened_at <= {now} - %(after)s::interval
       AND NOT EXISTS (SELECT FROM credit_pipeline.exemption AS e WHERE e.system = m.system AND e.account = m.account
                       AND (e.until IS NULL OR e.until > {now}))
+      AND NOT EXISTS (SELECT FROM credit_pipeline.correction AS c WHERE c.system = m.system AND c.account = m.account
+                      AND c.outcome = 'changed' AND c.content -> 'codes' ? m.code
+                      AND c.audit_seq > (SELECT coalesce(max(s.audit_seq), 0) FROM credit_pipeline.snapshot AS s
+                                         WHERE s.system = %(system)s))
     RETURNING m.code, m.severity
 ), told AS (
     INSERT INTO credit_pipeline.outbox (system, kind, subject, content)
@@ -41,11 +48,30 @@ WITH aged AS (
 )
 SELECT count(*) AS aged FROM aged
 """.replace("{now}", "coalesce(%(now)s::timestamptz, now())")
+# Once a silence: it is named for what was last heard. Before the first comparison it counts from the installation.
+_SILENT = """
+INSERT INTO credit_pipeline.outbox (system, kind, subject, content)
+SELECT %(system)s, 'not_compared', extract(epoch FROM last.at)::text,
+       jsonb_build_object('hours', extract(epoch FROM %(after)s::interval) / 3600)
+FROM (SELECT coalesce((SELECT max(s.as_of) FROM credit_pipeline.snapshot AS s WHERE s.system = c.system),
+                      c.installed_at) AS at
+      FROM credit_pipeline.control AS c WHERE c.system = %(system)s) AS last
+WHERE last.at < {now} - %(after)s::interval
+ON CONFLICT (system, kind, subject) DO NOTHING RETURNING id
+""".replace("{now}", "coalesce(%(now)s::timestamptz, now())")
 _NOTE = """
 INSERT INTO credit_pipeline.outbox (system, kind, subject, content)
 VALUES (%(system)s, %(kind)s, %(subject)s, %(content)s)
 ON CONFLICT (system, kind, subject) DO NOTHING RETURNING id
 """
+# One that was never tried is not due so soon after its kind was told of, or tried: a hundred that die one by one would
+# be a hundred messages, and a sink that is away would be asked as often. Leans on outbox_told and outbox_due.
+_LOUD = """NOT EXISTS (SELECT FROM credit_pipeline.outbox AS q
+    WHERE q.system = d.system AND q.kind = d.kind AND q.done_at > {now} - %(quiet)s::interval)
+AND NOT EXISTS (SELECT FROM credit_pipeline.outbox AS q
+    WHERE q.system = d.system AND q.kind = d.kind AND q.done_at IS NULL AND q.attempts > 0 AND q.claimed_at IS NULL
+      AND q.next_attempt_at - (%(waits)s::interval[])[least(q.attempts, cardinality(%(waits)s::interval[]))]
+          > {now} - %(quiet)s::interval)"""
 # Leans on outbox_due. SKIP LOCKED: two workers never wait for each other and never get the same alert. Where one is due
 # the sinks are asked anyway, so that all that wait come along: what an outage held back arrives as one message.
 _CLAIM = """
@@ -54,17 +80,19 @@ FROM (SELECT w.id FROM credit_pipeline.outbox AS w
       WHERE w.system = %(system)s AND w.done_at IS NULL
         AND (%(everything)s OR EXISTS (SELECT FROM credit_pipeline.outbox AS d
                                        WHERE d.system = %(system)s AND d.done_at IS NULL AND d.next_attempt_at <= {now}
-                                         AND (d.claimed_at IS NULL OR d.claimed_at < {now} - %(stale)s::interval)))
+                                         AND (d.claimed_at IS NULL OR d.claimed_at < {now} - %(stale)s::interval)
+                                         AND (d.attempts > 0 OR {loud})))
         AND (w.claimed_at IS NULL OR w.claimed_at < {now} - %(stale)s::interval)
       ORDER BY w.next_attempt_at, w.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS due
 WHERE o.id = due.id
 RETURNING o.id, o.kind, o.subject, o.content, o.created_at, o.delivered, o.attempts
-""".replace("{now}", "coalesce(%(now)s::timestamptz, clock_timestamp())")
+""".replace("{loud}", _LOUD).replace("{now}", "coalesce(%(now)s::timestamptz, clock_timestamp())")
 _DELIVERED = """
 UPDATE credit_pipeline.outbox AS o SET delivered = o.delivered || %(sink)s::text
 WHERE o.id = ANY (%(ids)s::bigint[]) AND o.system = %(system)s AND NOT %(sink)s = ANY (o.delivered)
 """
-# A claim is only good together with its attempt: whoever comes back late lets nothing go that another holds.
+# A claim is only good together with its attempt: whoever comes back late lets nothing go that another holds. What came
+# along counts on as the one that was tried most: each newcomer's short first wait would have all of them tried with it.
 _SETTLE = """
 UPDATE credit_pipeline.outbox AS o SET claimed_at = NULL, claimed_by = NULL,
     done_at = CASE WHEN o.delivered @> %(sinks)s::text[] THEN {now} END,
@@ -72,9 +100,11 @@ UPDATE credit_pipeline.outbox AS o SET claimed_at = NULL, claimed_by = NULL,
         ELSE (SELECT string_agg(f.said, '; ' ORDER BY f.sink)
               FROM unnest(%(failed)s::text[], %(said)s::text[]) AS f (sink, said)
               WHERE NOT f.sink = ANY (o.delivered)) END,
+    attempts = c.most,
     next_attempt_at = CASE WHEN o.delivered @> %(sinks)s::text[] THEN o.next_attempt_at
-        ELSE {now} + (%(waits)s::interval[])[least(o.attempts, cardinality(%(waits)s::interval[]))] END
-FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS c (id, attempt)
+        ELSE {now} + (%(waits)s::interval[])[least(c.most, cardinality(%(waits)s::interval[]))] END
+FROM (SELECT u.id, u.attempt, max(u.attempt) OVER () AS most
+      FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS u (id, attempt)) AS c
 WHERE o.id = c.id AND o.attempts = c.attempt AND o.system = %(system)s AND o.done_at IS NULL
 """.replace("{now}", "coalesce(%(now)s::timestamptz, clock_timestamp())")
 _WAITING = """
@@ -121,6 +151,11 @@ class PostgresOutbox:
         assert row is not None
         return int(row["aged"])
 
+    def silent(self, after: timedelta, now: datetime | None = None) -> bool:
+        """Has people told where no complete comparison came for longer than `after`. False: they were, or one came."""
+        with self._transactions.begin() as cursor:
+            return cursor.execute(_SILENT, {"system": self._name, "after": after, "now": now}).fetchone() is not None
+
     def note(self, kind: AlertKind, subject: str, content: Mapping[str, object]) -> bool:
         """Puts an alert in. False: it was there."""
         words = {"system": self._name, "kind": kind.value, "subject": subject[:200], "content": Jsonb(dict(content))}
@@ -133,7 +168,7 @@ class PostgresOutbox:
         """At most `limit` alerts that wait, where one of them is due; longest due first."""
         words = {"system": self._name, "by": by[:200], "everything": everything, "limit": limit, "now": now}
         with self._transactions.begin() as cursor:
-            rows = cursor.execute(_CLAIM, words | {"stale": STALE}).fetchall()
+            rows = cursor.execute(_CLAIM, words | {"stale": STALE, "quiet": QUIET, "waits": list(ALERTS)}).fetchall()
         return sorted((_alert(row) for row in rows), key=lambda one: one.id)
 
     def delivered(self, alerts: Sequence[Alert], sink: str) -> None:

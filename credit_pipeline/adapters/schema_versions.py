@@ -3,6 +3,7 @@
 What an install puts there besides is `install.py`'s; the one outside of a product's database is `home_history.py`'s.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ from credit_pipeline.domain.errors import ConfigurationError
 _MIGRATIONS = Path(migrations.__file__).parent
 SCHEMA = _MIGRATIONS / "sql" / "schema.sql"
 """What comes before the first version, because Alembic keeps its table in our schema."""
+
+_ALEMBIC = threading.Lock()
+"""Alembic keeps the database it works on in globals: two threads at once would write into each other's."""
 
 
 @contextmanager
@@ -50,7 +54,8 @@ def to_newest(outer: sqlalchemy.Connection, cursor: Cursor, system: str) -> str:
     config = _alembic()
     config.attributes["connection"] = outer
     try:
-        command.upgrade(config, "head")
+        with _ALEMBIC:
+            command.upgrade(config, "head")
     except CommandError:
         raise ConfigurationError(
             f"{system}: the installed schema is of a newer version than this program: upgrade credit-pipeline"

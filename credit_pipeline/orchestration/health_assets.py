@@ -18,7 +18,7 @@ from credit_pipeline.orchestration.asset_shape import credit_asset
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.balance_history import system_history
-from credit_pipeline.services.health import Health, health, since, undelivered_alerts
+from credit_pipeline.services.health import Health, health, of_a_part, since, undelivered_alerts
 from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.remembered_health import COMPARED, between_comparisons, compared_lately
 from credit_pipeline.services.report import Report
@@ -77,7 +77,11 @@ def health_checks_of(system: CreditSystem) -> list[dg.AssetChecksDefinition]:
 def _judged(system: CreditSystem, gateways: Gateways, report: Report | None, now: datetime) -> Health:
     memory = gateways.memory
     failed = _failed(gateways, now)
-    told = health(system, report, failed) if report else between_comparisons(system, memory, failed, now)
+    if report and (not report.refusals or not memory.installed()):
+        told = health(system, report, failed)
+        told = of_a_part(told) if report.refusals else told
+    else:  # by a part of the accounts nobody is healthy: the last complete comparison knows more
+        told = between_comparisons(system, memory, failed, now)
     last = memory.last_collection() if memory.installed() else None
     seen = last.as_of if last else datetime.fromisoformat(report.as_of) if report and not report.refusals else None
     of_now = (undelivered_alerts(system, gateways.outbox), compared_lately(system, seen, now))

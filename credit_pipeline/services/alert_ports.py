@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-BATCH = 500
+BATCH = 10_000
 """Alerts claimed at once; those of one kind become one message."""
 
 
@@ -22,6 +22,7 @@ class AlertKind(StrEnum):
     PLAN_QUARANTINED = "plan_quarantined"
     WEBHOOK_DEAD = "webhook_dead"
     RUN_FAILED = "run_failed"
+    NOT_COMPARED = "not_compared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +71,15 @@ class Message:
 
 
 class DeliveryFailed(Exception):
-    """A sink did not take a message. `str()` is a sentence without its address. `down`: it would take none now."""
+    """A sink did not take a message. `str()` is a sentence without its address. `down`: it would take none now.
 
-    def __init__(self, sentence: str, *, down: bool = False) -> None:
+    `partly`: it did take it, but not for all of its recipients, and sent again it would reach the others twice.
+    """
+
+    def __init__(self, sentence: str, *, down: bool = False, partly: bool = False) -> None:
         super().__init__(sentence)
         self.down = down
+        self.partly = partly
 
 
 class Sink(Protocol):
@@ -101,6 +106,10 @@ class Outbox(Protocol):
         """Has people told of what is open and has waited longer than `after`, once an opening. Returns how many."""
         ...
 
+    def silent(self, after: timedelta, now: datetime | None = None) -> bool:
+        """Has people told where no complete comparison came for longer than `after`, once a silence."""
+        ...
+
     def note(self, kind: AlertKind, subject: str, content: Mapping[str, Any]) -> bool:
         """Puts an alert in that has no transaction of ours as its cause. False: it was there."""
         ...
@@ -108,8 +117,8 @@ class Outbox(Protocol):
     def claim(
         self, by: str, *, everything: bool = False, limit: int = BATCH, now: datetime | None = None
     ) -> Sequence[Alert]:
-        """At most `limit` alerts that wait, where one of them is due (`everything`: or none), each by one caller alone,
-        for ten minutes."""
+        """At most `limit` alerts that wait, each by one caller alone, for ten minutes: where one of them is due and,
+        if it was never tried, its kind was not told of just now (`everything`: whatever they wait for)."""
         ...
 
     def delivered(self, alerts: Sequence[Alert], sink: str) -> None:

@@ -60,10 +60,13 @@ def drain(
 ) -> Drained:
     """Has people told of what waits too long, then hands what is due to each sink that does not have it.
 
+    That no comparison comes any more is told as well.
+
     A sink that is down is not asked again in the same look, and keeps nothing from the others. Raises StoreError where
     the outbox cannot be read or written; what was handed over and could not be noted is handed over again.
     """
     aged = outbox.age(system.policy.aged_after, now)
+    outbox.silent(system.policy.max_gap, now)
     alerts = outbox.claim(by, everything=everything, now=now)
     names = [sink.name for sink in sinks]
     failures: dict[str, str] = {}
@@ -77,9 +80,10 @@ def drain(
             if not lacking:
                 continue
             failed = None if sink.name in down else _sent(sink, compose(system.name, kind, lacking))
-            if failed is None and sink.name not in down:
+            if sink.name not in down and (failed is None or failed.partly):
                 outbox.delivered(lacking, sink.name)
                 messages += 1
+                failures |= {sink.name: str(failed)} if failed else {}
                 continue
             if failed is not None:
                 failures[sink.name] = str(failed)
@@ -148,12 +152,19 @@ def _runs(system: str, alerts: Sequence[Alert]) -> Text:
     return f"{_counted(len(alerts), 'run')} failed", list(_few(lines)), "ui, then Runs"
 
 
+def _silent(system: str, alerts: Sequence[Alert]) -> Text:
+    hours = max((_number(alert.content.get("hours")) for alert in alerts), default=0)
+    lines = ["nobody looks for what is wrong: see the last runs and whether the daemon runs"]
+    return f"no complete comparison for more than {hours:,} h", lines, f"check {system}"
+
+
 _TEXTS = {
     AlertKind.FINDINGS: _findings,
     AlertKind.AGED: _aged,
     AlertKind.PLAN_QUARANTINED: _quarantined,
     AlertKind.WEBHOOK_DEAD: _dead,
     AlertKind.RUN_FAILED: _runs,
+    AlertKind.NOT_COMPARED: _silent,
 }
 
 

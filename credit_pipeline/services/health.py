@@ -21,6 +21,8 @@ SAMPLE = 10
 DELIVERED = "every_alert_is_delivered"
 ALL_TOLD = "Every alert reached everybody who is to be told, at the first try and within an hour."
 RECENT = timedelta(hours=1)
+OF_NOW = frozenset({"no_recent_failed_deductions"})
+"""Sentences about a report that need no comparison."""
 
 
 class Judged(Protocol):
@@ -108,8 +110,16 @@ def monitor(
     store = gateways.store
     failed = store.failed_spends(since(now)) if isinstance(store, IdentityStore) else None
     told = health(system, report, failed)
+    if report.refusals:
+        told = of_a_part(told)
     statements = (*told.statements, undelivered_alerts(system, gateways.outbox))
     return replace(told, statements=statements), report.refusals
+
+
+def of_a_part(told: Health) -> Health:
+    """The same where source or store were incomplete: what was found is there, that nothing was found says nothing."""
+    known = [one if one.count or one.name in OF_NOW else replace(one, count=None) for one in told.statements]
+    return replace(told, statements=tuple(known))
 
 
 def since(now: datetime) -> datetime:

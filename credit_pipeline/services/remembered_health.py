@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from credit_pipeline.domain.codes import Severity
-from credit_pipeline.services.health import Health, Statement, health
+from credit_pipeline.services.health import OF_NOW, Health, Statement, health
 from credit_pipeline.services.memory_ports import MemoryStore, WaitingFinding
 from credit_pipeline.services.report import Mismatch
 from credit_pipeline.services.source_ports import FailedSpend
@@ -19,8 +19,8 @@ from credit_pipeline.services.system import CreditSystem
 
 COMPARED = "both_sides_were_compared_lately"
 _LOUDEST = [severity.value for severity in Severity]
-_OF_NOW = frozenset({"no_recent_failed_deductions"})
-"""Sentences about a report that need no comparison."""
+AHEAD = timedelta(hours=1)
+"""What two machines' clocks may differ by; a comparison of the future was dated by a wrong one, and is none of late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def compared_lately(system: CreditSystem, last: datetime | None, now: datetime) 
     """
     limit = system.policy.max_gap
     hours = limit / timedelta(hours=1)
-    late = last is None or now - last > limit
+    late = last is None or not -AHEAD <= now - last <= limit
     return Statement(
         name=COMPARED,
         sentence=f"Both sides were compared completely within the last {hours:g} hours.",
@@ -71,9 +71,7 @@ def unjudged(told: Health) -> Health:
     """The same sentences where nothing was ever compared: what needs a comparison cannot be told."""
     return replace(
         told,
-        statements=tuple(
-            one if one.name in _OF_NOW else replace(one, count=None, sample=()) for one in told.statements
-        ),
+        statements=tuple(one if one.name in OF_NOW else replace(one, count=None, sample=()) for one in told.statements),
     )
 
 

@@ -28,7 +28,7 @@ from credit_pipeline_tests.conftest import Databases
 
 SYSTEM = replace(
     PUBLIC,
-    policy=Policy(aged_after=timedelta(days=365)),  # nothing ages but where a test says so
+    policy=Policy(aged_after=timedelta(days=365), max_gap=timedelta(days=365)),  # nothing ages where no test says so
     alerts=AlertsConfig(
         webhook=WebhookAlerts(url_env="HOOK_URL"),
         email=EmailAlerts(smtp_url_env="SMTP_URL", sender="a@example.com", to=("b@example.com",)),
@@ -72,14 +72,14 @@ def fail(story: Alerting, run: str) -> None:
 def test_an_hour_without_the_webhook_loses_none_and_the_others_have_each_once(
     story: Alerting, chat: Chat, post: Post
 ) -> None:
-    """A tick every half minute for two hours; the chat answers 503 from minute 0 to 60; something fails each 7 min."""
+    """A tick every half minute; the chat answers 503 from minute 0 to 60; for two hours something fails each 7 min."""
     sinks = sinks_of(SYSTEM, {"HOOK_URL": chat.url, "SMTP_URL": f"smtp://127.0.0.1:{post.port}"})
     listener = Listener("log")
     start, made = now_of(story), 0
-    for half_minute in range(240):
+    for half_minute in range(260):
         now = start + half_minute * MINUTE / 2
         chat.status = 503 if half_minute < 120 else 200
-        if half_minute % 14 == 0:
+        if half_minute % 14 == 0 and half_minute < 240:
             made += 1
             fail(story, f"run-{half_minute}")
             story.product.run("UPDATE credit_pipeline.outbox SET next_attempt_at = %s WHERE attempts = 0", now)
@@ -133,6 +133,18 @@ def test_a_message_that_one_sink_refuses_for_its_own_sake_is_not_held_against_th
     chat.status = 200
     assert look(story, sinks, now_of(story) + 2 * MINUTE).messages == 2
     assert len(chat.posts) == 2
+
+
+def test_a_recipient_who_is_refused_is_seen_and_the_others_are_not_told_twice(story: Alerting, post: Post) -> None:
+    fail(story, "run-1")
+    mail = replace(SYSTEM.alerts.email, to=("b@example.com", "gone@example.com"))  # type: ignore[type-var]
+    post.refuses = {"gone@example.com": "550 no such user"}
+    sinks = sinks_of(replace(SYSTEM, alerts=AlertsConfig(email=mail)), {"SMTP_URL": f"smtp://127.0.0.1:{post.port}"})
+    told = look(story, sinks)
+    assert (told.messages, list(told.failures)) == (2, ["email"])
+    assert "refused 1 of 2 recipients" in told.failures["email"]
+    assert look(story, sinks, now_of(story) + 60 * MINUTE).claimed == 0
+    assert len(post.letters) == 1
 
 
 def test_alerts_of_a_kind_that_wait_are_one_message(story: Alerting, chat: Chat) -> None:
@@ -190,6 +202,40 @@ def test_a_worker_killed_between_delivery_and_its_note_delivers_again_and_only_t
     assert story.rows()[0]["done_at"] is not None
 
 
+def test_what_dies_one_by_one_is_no_message_each_and_a_sink_that_is_away_is_not_asked_for_each(story: Alerting) -> None:
+    """A tick and a failure every half minute: an hour in which the sink hears them, and one in which it is away."""
+    start, listener, number = now_of(story), Listener("webhook"), 0
+
+    def an_hour() -> None:
+        nonlocal number
+        for _ in range(120):
+            number += 1
+            now = start + number * MINUTE / 2
+            fail(story, f"run-{number}")
+            story.product.run("UPDATE credit_pipeline.outbox SET next_attempt_at = %s WHERE attempts = 0", now)
+            look(story, [listener], now)
+
+    an_hour()
+    assert 6 <= len(listener.heard) <= 8
+    listener.down, listener.asked = "away", 0
+    an_hour()
+    assert 6 <= listener.asked <= 16
+    listener.down = None
+    look(story, [listener], start + 200 * MINUTE)
+    assert sum(map(_count, listener.titles)) == 240
+
+
+def test_ten_thousand_at_once_are_one_message(story: Alerting) -> None:
+    story.product.run(
+        "INSERT INTO credit_pipeline.outbox (system, kind, subject)"
+        " SELECT 'wix_app', 'webhook_dead', n || ':8' FROM generate_series(1, 10000) AS n"
+    )
+    listener = Listener()
+    look(story, [listener])
+    assert listener.titles == ["wix_app: 10,000 failed webhooks given up"]
+    assert story.outbox.unheard().waiting == 0
+
+
 def test_looks_at_once_hand_each_alert_over_once(story: Alerting) -> None:
     listener, lock = Listener("log"), threading.Lock()
 
@@ -220,7 +266,7 @@ def test_a_look_tells_of_what_has_waited_too_long(story: Alerting) -> None:
     story.collect(a_finding())
     listener = Listener("log")
     look(story, [listener])
-    system = replace(SYSTEM, policy=Policy())
+    system = replace(SYSTEM, policy=Policy(max_gap=timedelta(days=365)))
     later = story.now + timedelta(hours=24)
     for _ in range(3):
         drain(system, story.outbox, [listener], by="test", now=max(later, now_of(story)))
@@ -228,3 +274,24 @@ def test_a_look_tells_of_what_has_waited_too_long(story: Alerting) -> None:
         "wix_app: 1 finding to act on: 1 new",
         "wix_app: 1 finding open for more than 24 h",
     ]
+
+
+def test_where_no_comparison_comes_any_more_people_are_told_once_a_silence(story: Alerting) -> None:
+    system, listener = replace(SYSTEM, policy=replace(SYSTEM.policy, max_gap=timedelta(hours=24))), Listener("log")
+    installed = now_of(story)
+
+    def look_at(now: datetime) -> list[str]:
+        listener.heard.clear()
+        drain(system, story.outbox, [listener], by="test", now=now)
+        return listener.titles
+
+    told = ["wix_app: no complete comparison for more than 24 h"]
+    assert look_at(installed + timedelta(hours=23)) == []
+    assert [look_at(installed + timedelta(hours=24 + n)) for n in (1, 2, 300)] == [told, [], []], "there never was one"
+    story.start = installed
+    story.collect()
+    day = timedelta(hours=24)
+    assert [look_at(story.now + n * day) for n in (0.5, 1, 1.1, 3)] == [[], [], told, []]
+    story.number += 40
+    story.collect()
+    assert [look_at(story.now + n * day) for n in (1, 1.1)] == [[], told]

@@ -1,8 +1,13 @@
 """Alerts by e-mail, to a real SMTP server: the letter, TLS before anything else, and what is said of a server's no."""
 
+import socket
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -77,13 +82,15 @@ def test_a_servers_no_is_said_without_its_words(post: Post, refuses: dict[str, s
     assert post.letters == []
 
 
-def test_one_refused_recipient_does_not_have_the_others_told_again(
-    post: Post, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_refused_recipient_does_not_have_the_others_told_again_and_is_said(post: Post) -> None:
     post.refuses = {"bob@example.com": "550 no such user bob@example.com"}
-    send(f"smtp://127.0.0.1:{post.port}")
+    with pytest.raises(DeliveryFailed) as failed:
+        send(f"smtp://127.0.0.1:{post.port}")
     assert [envelope.rcpt_tos for envelope in post.letters] == [["ann@example.com"]]
-    assert caplog.messages == ["an alert by e-mail was refused for 1 of 2 recipients"]
+    assert (failed.value.partly, failed.value.down) == (True, False)
+    assert str(failed.value) == (
+        "acme: the mail server of SMTP_URL refused 1 of 2 recipients, who were not told: correct `alerts.email.to`"
+    )
 
 
 def test_nothing_is_sent_in_the_clear_to_another_machine() -> None:
@@ -125,6 +132,7 @@ def test_another_machine_is_spoken_to_over_tls_with_a_certificate_that_is_truste
         ("smtp://mail.example.com:port", "no address of a mail server"),
         ("smtp://", "no address of a mail server"),
         ("eva:hush@mail.example.com", "no address of a mail server"),
+        ("smtps://mail..example.com", "cannot be reached"),
     ],
 )
 def test_an_address_to_which_nothing_can_be_sent_is_said_without_it(url: str, said: str) -> None:
@@ -136,3 +144,36 @@ def test_an_address_to_which_nothing_can_be_sent_is_said_without_it(url: str, sa
 def test_tls_from_the_first_byte_is_not_spoken_with_a_server_that_does_not(post: Post) -> None:
     assert "could not agree on TLS" in refusal(f"smtps://127.0.0.1:{post.port}")
     assert post.letters == []
+
+
+def test_a_password_with_accents_is_said_to_be_one() -> None:
+    with a_post(login=True) as post:
+        assert "without accents only" in refusal(f"smtp://eva:h%C3%BCsh@127.0.0.1:{post.port}")
+
+
+@pytest.mark.parametrize("first", [b"", b"220 ready\r\n"])
+def test_a_server_that_speaks_a_byte_at_a_time_is_left_alone_in_time(first: bytes) -> None:
+    ended = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        spoken, _ = listening.accept()
+        with spoken, suppress(OSError):
+            spoken.sendall(first)
+            while not ended.wait(0.05):
+                spoken.sendall(b"2")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        try:
+            began = time.monotonic()
+            url = f"smtp://127.0.0.1:{listening.getsockname()[1]}"
+            watchdog = threading.Timer(8, ended.set)  # a test that fails is to end as well
+            watchdog.start()
+            with pytest.raises(DeliveryFailed):
+                EmailSink("acme", url, MAIL, timedelta(seconds=0.4)).send(SAID)
+            assert time.monotonic() - began < 4
+        finally:
+            watchdog.cancel()
+            ended.set()
+            thread.join()

@@ -88,10 +88,24 @@ def test_a_proxy_of_the_environment_is_not_asked(chat: Chat, monkeypatch: pytest
         ("ftp://chat.example/SECRET", "no address of a webhook"),
         ("https:///SECRET", "no address of a webhook"),
         ("SECRET words", "no address of a webhook"),
+        ("https://chat.example/SECRET\udc80", "no address of a webhook"),
+        ("https://chat..example/SECRET", "cannot be reached"),
     ],
 )
 def test_an_address_to_which_nothing_can_be_sent_is_said_without_it(url: str, said: str) -> None:
     assert said in str(refusal(url))
+
+
+def test_no_logger_is_told_the_address(chat: Chat, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        WebhookSink("acme", chat.url.replace("http://", "http://eva:SECRET@"), "HOOK_URL").send(SAID)
+    assert chat.texts == [SAID.text]
+    assert "SECRET" not in caplog.text
+
+
+def test_user_and_password_of_the_address_are_handed_over(chat: Chat) -> None:
+    WebhookSink("acme", chat.url.replace("http://", "http://eva:p%40ss@"), "HOOK_URL").send(SAID)
+    assert chat.posts[0][1]["Authorization"] == "Basic ZXZhOnBAc3M="
 
 
 def test_the_log_gets_one_line_a_message(caplog: pytest.LogCaptureFixture) -> None:
@@ -111,6 +125,12 @@ def test_a_variable_that_is_not_set_makes_its_own_sink_fail_and_no_other(chat: C
     webhook.send(SAID)
     assert chat.texts == [SAID.text]
     with pytest.raises(DeliveryFailed, match=r"^wix_app: set SMTP_URL: alerts go to the address in it$"):
+        email.send(SAID)
+    log, webhook, email = sinks_of(BOTH, {"HOOK_URL": "https://chat.example/\udc80", "SMTP_URL": "smtp://h\udc80:1"})
+    log.send(SAID)
+    with pytest.raises(DeliveryFailed, match="HOOK_URL is no address"):
+        webhook.send(SAID)
+    with pytest.raises(DeliveryFailed, match="the mail server of SMTP_URL cannot be reached"):
         email.send(SAID)
     _, webhook, email = sinks_of(BOTH, {"SMTP_URL": "mail.example.com"})
     with pytest.raises(DeliveryFailed, match="set HOOK_URL"):

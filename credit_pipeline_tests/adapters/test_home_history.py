@@ -151,6 +151,25 @@ def test_many_first_looks_at_once_make_one_history(looks: str, server: str) -> N
     assert len(histories(server)) == before + 1
 
 
+def test_first_looks_of_several_systems_at_once_make_a_whole_history_each(looks: str, server: str) -> None:
+    def look(number: int) -> tuple[int, int]:
+        system = replace(PUBLIC, name=f"system_{number}")
+        name = name_for(looks, system.name)
+        assert name is not None
+        place, url = open_history(system, server, name, WORD)
+        with closing(PostgresMemory(place, url)) as memory, psycopg.connect(url) as connection:
+            memory.record(a_collection(), changed=OBSERVATIONS.empty_table(), mismatches=[a_finding()], closed=[])
+            row = connection.execute(
+                "SELECT count(*) FROM pg_class WHERE relnamespace = 'credit_pipeline'::regnamespace"
+            )
+            return number, row.fetchone()[0]  # type: ignore[index]
+
+    with ThreadPoolExecutor(4) as threads:
+        made = dict(threads.map(look, range(4)))
+    assert made.keys() == {0, 1, 2, 3}
+    assert len(set(made.values())) == 1
+
+
 def test_one_of_an_older_program_is_renewed_and_keeps_what_it_knows(looks: str, server: str) -> None:
     place, url = opened(server, looks)
     with closing(PostgresMemory(place, url)) as memory:

@@ -10,10 +10,10 @@ import pytest
 
 from credit_pipeline.adapters.inbox import PostgresInbox
 from credit_pipeline.adapters.outbox import PostgresOutbox
-from credit_pipeline.domain.errors import StoreError
+from credit_pipeline.domain.errors import NotInstalled, StoreError
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline.services.alert_ports import AlertKind
-from credit_pipeline_tests.adapters.alert_product import EVA, HOUR, Alerting, a_finding
+from credit_pipeline_tests.adapters.alert_product import EVA, HOUR, Alerting, a_finding, an_alerting
 from credit_pipeline_tests.adapters.counter_product import Product, a_plan, an_installed_product, an_upgrade
 from credit_pipeline_tests.conftest import Databases
 
@@ -93,6 +93,7 @@ WORTH_NO_MORE = [
     pytest.param([collected(evidence={"seen": n}) for n in (1, 2)], id="other evidence"),
     pytest.param([PENDING, SAME, PENDING, SAME], id="looked at while it settles and without settling, in turns"),
     pytest.param([acknowledged, SAME, collected(lane="approve"), collected(severity="error")], id="acknowledged"),
+    pytest.param([collected(expected={"plan": None, "credits": None}), SAME] * 3, id="no answer of billing in turns"),
     pytest.param([accepted(None), SAME, collected(delta=1), SAME], id="accepted for ever"),
     pytest.param([accepted(30), SAME, collected(delta=1)], id="accepted for a month"),
     pytest.param([acknowledged, accepted(None), SAME], id="acknowledged, then accepted"),
@@ -113,6 +114,11 @@ WORTH_ONE_MORE = [
     pytest.param([collected(severity="error")], "changed", id="another severity"),
     pytest.param([collected(expected={"plan": "starter", "credits": 1000})], "changed", id="billed another plan"),
     pytest.param([collected(delta=900)], "changed", id="another amount"),
+    pytest.param(
+        [collected(expected={"plan": None, "credits": None}, severity="error"), collected(severity="error")],
+        "changed",
+        id="another severity, and no answer about the plan at first",
+    ),
     pytest.param([gone, SAME], "reopened", id="gone and back"),
     pytest.param([accepted(1), *[SAME] * 6], "reopened", id="the acceptance ran out"),
 ]
@@ -155,6 +161,13 @@ def test_a_collection_that_is_not_recorded_tells_nobody(story: Alerting) -> None
     finally:
         story.product.run("DROP FUNCTION full_disk CASCADE")
     assert story.rows() == []
+
+
+def test_an_install_of_an_older_version_is_said_to_be_one_when_a_collection_comes(databases: Databases) -> None:
+    with closing(an_alerting(databases)) as older:
+        older.product.run("DROP TABLE credit_pipeline.outbox; ALTER TABLE credit_pipeline.mismatch DROP COLUMN told")
+        with pytest.raises(NotInstalled, match="of an older version than this program: run `credit-pipeline init"):
+            older.collect(a_finding())
 
 
 def test_through_a_day_exactly_those_that_waited_it_out_are_told_and_once(story: Alerting) -> None:
@@ -211,6 +224,20 @@ def test_the_databases_clock_is_asked_where_no_time_is_given(story: Alerting) ->
     story.collect(a_finding())
     assert story.outbox.age(timedelta(days=365)) == 0
     assert story.outbox.age(DAY) == 1
+
+
+def test_what_was_corrected_since_the_last_collection_does_not_age_before_the_next_has_looked(story: Alerting) -> None:
+    story.collect(a_finding("corrected"), a_finding("open"))
+    with story.product.plans() as plans:
+        saved = plans.save(a_plan(an_upgrade("site-corrected")))
+    story.product.run(
+        "UPDATE credit_pipeline.correction SET outcome = 'changed', audit_seq = 1,"
+        " content = content || jsonb_build_object('codes', jsonb_build_array('grant_missing')) WHERE plan_id = %s",
+        saved.plan_id,
+    )
+    assert story.outbox.age(DAY, story.now + DAY) == 1
+    story.product.run("UPDATE credit_pipeline.snapshot SET audit_seq = 1")
+    assert story.outbox.age(DAY, story.now + DAY) == 1, "the next look has found it again"
 
 
 def test_a_quarantined_plan_is_told_once_with_what_it_would_have_moved(story: Alerting) -> None:

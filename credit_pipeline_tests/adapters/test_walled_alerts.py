@@ -36,9 +36,9 @@ def test_each_role_does_its_part_and_no_more(database: str) -> None:
     with closing(PostgresOutbox(corrector, walled.system)) as outbox:
         assert outbox.note(AlertKind.RUN_FAILED, "run-1", {"job": "wix_app_reconcile"})
         told = drain(walled.system, outbox, [listener], by="corrector")
-        assert (told.aged, told.claimed, told.messages, told.failures) == (1, 5, 5, {})
+        assert (told.aged, told.claimed, told.messages, told.failures) == (1, 6, 6, {})
         assert outbox.unheard().waiting == 0
-    assert len(listener.heard) == 5
+    assert len(listener.heard) == 6
     for url in (approver, reader):
         with closing(PostgresOutbox(url, walled.system)) as outbox:
             assert outbox.installed()

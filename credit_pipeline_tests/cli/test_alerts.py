@@ -44,22 +44,23 @@ def test_what_waits_is_listed_sent_and_gone(
 
     ended = run("--defs", folder, "alerts", "wix_app", "send")
     assert ended.status == 1
-    # A month has passed since it was collected, so that it has aged too.
-    assert ended.out.splitlines()[0] == "wix_app: 2 messages sent to log, webhook, 2 alerts left"
+    # A month has passed since it was collected, so that it has aged too, and nothing was compared since.
+    assert ended.out.splitlines()[0] == "wix_app: 3 messages sent to log, webhook, 3 alerts left"
     assert "wix_app: set TEAM_HOOK: alerts go to the address in it" in ended.out
     ended = run("--defs", folder, "alerts", "wix_app", "list")
     assert ended.status == 1
-    assert "2 alerts to deliver, 2 of them late (to log, webhook)" in ended.out
+    assert "3 alerts to deliver, 3 of them late (to log, webhook)" in ended.out
     assert "site" not in ended.out.replace("credit-pipeline", "")
     shown = run("--defs", folder, "systems", "--format", "json").json["systems"][0]
     assert shown["alerts"] == {"sinks": ["log", "webhook"], "variables": {"TEAM_HOOK": False}}
 
     monkeypatch.setenv("TEAM_HOOK", chat.url)
     ended = run("--defs", folder, "alerts", "wix_app", "send", "--format", "json")
-    assert (ended.status, ended.json["messages"], ended.json["waiting"], ended.json["failures"]) == (0, 2, 0, {})
+    assert (ended.status, ended.json["messages"], ended.json["waiting"], ended.json["failures"]) == (0, 3, 0, {})
     assert [text.splitlines()[0] for text in chat.texts] == [
         "wix_app: 1 finding to act on: 1 new",
         "wix_app: 1 finding open for more than 24 h",
+        "wix_app: no complete comparison for more than 24 h",
     ]
     assert run("--defs", folder, "alerts", "wix_app", "list").out == "wix_app: 0 alerts to deliver (to log, webhook)\n"
 

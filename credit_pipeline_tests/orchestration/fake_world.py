@@ -66,6 +66,8 @@ class World:
     pulls: int = 0
     history: Sequence[BalancePoint] | None = ()
     """The balances over time; None: the database does not sum them."""
+    enumerated: bool = True
+    """Whether billing's answer ends by itself."""
     batches: list[int] = field(default_factory=list)
 
     def gateways(self) -> Gateways:
@@ -117,7 +119,7 @@ class _Billing:
             for done in range(1, len(ids) + 1):
                 progress(done, len(ids))
         table = pa.Table.from_pylist(rows, schema=SUBSCRIPTIONS)
-        return Pull(table=table, level="L3", enumerated=True, asked=len(ids), unanswered=0)
+        return Pull(table=table, level="L3", enumerated=self.world.enumerated, asked=len(ids), unanswered=0)
 
     def identity(self) -> Mapping[str, str]:
         return self.world.identity

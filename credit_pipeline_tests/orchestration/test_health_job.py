@@ -55,6 +55,15 @@ def test_where_nothing_is_installed_the_last_report_is_judged(bench: Callable[[W
     assert here.world.pulls == 1
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_by_an_incomplete_collection_nobody_is_called_healthy(bench: Callable[[World], Bench], installed: bool) -> None:
+    found = {f"well-{n}": ["pro", 5000, n] for n in range(10)}
+    result = bench(a_world(accounts=found, enumerated=False, installed=installed)).run()
+    told = counts(result)
+    assert {name for name, count in told.items() if count is not None} == {COMPARED}
+    assert told[COMPARED] == 1
+
+
 @pytest.mark.parametrize("job", ["wix_app_reconcile", "wix_app_health"])
 def test_the_balances_of_the_last_month_are_a_picture_in_the_metadata(
     bench: Callable[[World], Bench], job: str

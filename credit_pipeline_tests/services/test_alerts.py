@@ -106,6 +106,14 @@ plan of a system needs approval
         next: credit-pipeline ui, then Runs""",
         id="failed runs",
     ),
+    pytest.param(
+        [an_alert(AlertKind.NOT_COMPARED, hours=24)],
+        """\
+        acme: no complete comparison for more than 24 h
+        nobody looks for what is wrong: see the last runs and whether the daemon runs
+        next: credit-pipeline check acme""",
+        id="silence",
+    ),
 ]
 
 

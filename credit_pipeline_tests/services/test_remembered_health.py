@@ -96,6 +96,8 @@ def test_before_the_first_comparison_nothing_but_the_present_can_be_told() -> No
         (NOW - 24 * HOUR, 0, ()),
         (NOW - 24 * HOUR - timedelta(seconds=1), 1, (f"{NOW - 24 * HOUR - timedelta(seconds=1):%Y-%m-%d %H:%M} UTC",)),
         (None, 1, ("never",)),
+        (NOW + timedelta(minutes=59), 0, ()),
+        (NOW + 2 * HOUR, 1, (f"{NOW + 2 * HOUR:%Y-%m-%d %H:%M} UTC",)),
     ],
 )
 def test_silence_of_the_comparisons_is_not_health(last: datetime | None, count: int, sample: tuple[str, ...]) -> None:
