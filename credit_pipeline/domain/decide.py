@@ -118,7 +118,7 @@ def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Polic
     given = restored if found.lane is Lane.APPROVE else 0
     raising = raised and policy.shortfall is Shortfall.RAISE
     start = datetime.fromisoformat(facts["period_start"]) if facts.get("period_start") else None
-    allowance = plan.credits_from(start)
+    allowance = min(plan.credits_from(start), int(facts.get("allowance", plan.credits)))
     delta = allowance - balance.total - given if raising else allowance
     if delta <= 0:
         return

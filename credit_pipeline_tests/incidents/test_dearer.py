@@ -89,3 +89,23 @@ def test_a_lowered_amount_takes_nothing_and_an_old_period_keeps_its_own(world: W
     assert [(row.correction.account_id, row.correction.delta) for row in plan.rows] == [(short, 500)]
     assert world.app.row(short) == Row("pro", 5_000, 0)
     assert world.check().classes == {}
+
+
+def test_who_renews_after_a_raise_has_lost_nothing_and_is_given_nothing(world: World) -> None:
+    bought = world.now - timedelta(days=25)
+    regular = world.site("regular", "pro", 5_000, 0, since=bought)
+    world.site("first", "free", 100, billed="pro")
+    world.repair()
+    world.later()
+    sold_as(world, 6_000)
+    accepted(world)
+    world.later(hours=24 * 5)
+    stranger = world.site("seen now for the first time", "pro", 5_000, 0, since=bought)
+    short = world.site("short", "pro", 4_500, 0, since=bought)
+    plan = world.repair()
+    assert [(row.correction.account_id, row.correction.delta) for row in plan.rows] == [(short, 500)]
+    assert {world.app.row(name) for name in (regular, stranger, short)} == {Row("pro", 5_000, 0)}
+    for _ in range(4):
+        world.later(hours=24)
+        assert world.check().classes == {}
+    assert world.gateways.memory.remembered([regular], world.now)[regular].sightings[-1].mark is not None
