@@ -172,7 +172,7 @@ def _claw_back(account: Account, found: Finding) -> Iterable[Part]:
 
 
 def _forfeit(account: Account, free: Plan, found: Finding) -> Iterable[Part]:
-    amount = (account.balance.available or 0) - free.credits
+    amount = (account.balance.available or 0) - max(free.amounts)  # who became free when is not known
     if amount > 0:
         step = AdjustCredits(delta=-amount, correction_key=f"forfeit:{found.fingerprint}", cause="subscription ended")
         yield Part(
