@@ -43,6 +43,8 @@ class GrantCredits:
     reset_used: bool = False
     reference: str | None = None
     """A ledger's transaction carries it, so that the product's own handler recognises the grant."""
+    sold_at: datetime | None = None
+    """When an upgrade in mid-period was bought, where the plan's amount was another one at the period's start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,7 @@ def step_fields(step: Step) -> dict[str, Any]:
     """A step as JSON: the shape shown in reports and stored with the plan."""
     match step:
         case GrantCredits():
+            sold = {"sold_at": step.sold_at.isoformat()} if step.sold_at else {}
             return {
                 "step": "GrantCredits",
                 "delta": step.delta,
@@ -207,6 +210,7 @@ def step_fields(step: Step) -> dict[str, Any]:
                 "period_end": step.period_end.isoformat(),
                 "reset_used": step.reset_used,
                 "reference": step.reference,
+                **sold,
             }
         case SetPlan():
             return {"step": "SetPlan", "plan": step.plan, "label": step.label}
@@ -290,6 +294,7 @@ def _step_from(account: AccountId, fields: Mapping[str, Any]) -> Step:
         period_end=datetime.fromisoformat(fields["period_end"]),
         reset_used=fields["reset_used"],
         reference=fields.get("reference"),
+        sold_at=_instant(fields.get("sold_at")),
     )
 
 

@@ -64,6 +64,8 @@ def _missing(account: Account, due: Entitlement, matching: Matching, rules: Rule
     if stand_ins(due, matching):
         return
     facts = _facts(due) | {"reference": due.reference, "instant": due.instant, "proof": Proof.LEDGER.value}
+    if due.sold_at is not None:
+        facts |= {"sold_at": due.sold_at}
     if key_state(account.memory, due.plan, due.period) is KeyState.TAKEN:
         undone = taken_back(account.memory, due.plan, due.period.start)
         if not undone and not _adjusted(account, Code.GRANT_LOST, *due.key):
