@@ -43,6 +43,7 @@ class GrantCredits:
     reset_used: bool = False
     reference: str | None = None
     """A ledger's transaction carries it, so that the product's own handler recognises the grant."""
+    sold_at: datetime | None = None  # when an upgrade was bought, where the period began with another amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +208,7 @@ def step_fields(step: Step) -> dict[str, Any]:
                 "period_end": step.period_end.isoformat(),
                 "reset_used": step.reset_used,
                 "reference": step.reference,
+                **({"sold_at": step.sold_at.isoformat()} if step.sold_at else {}),
             }
         case SetPlan():
             return {"step": "SetPlan", "plan": step.plan, "label": step.label}
@@ -283,13 +285,14 @@ def _step_from(account: AccountId, fields: Mapping[str, Any]) -> Step:
         case "SetSubscription":
             times = {name: _instant(rest[name]) for name in ("period_start", "period_end")}
             return SetSubscription(status=rest["status"], **times)
-    start = datetime.fromisoformat(fields["period_start"])
+    start, end = (datetime.fromisoformat(fields[name]) for name in ("period_start", "period_end"))
     return GrantCredits(
         delta=fields["delta"],
         grant_key=GrantKey(account_id=account, plan=fields["plan"], period_start=start),
-        period_end=datetime.fromisoformat(fields["period_end"]),
+        period_end=end,
         reset_used=fields["reset_used"],
         reference=fields.get("reference"),
+        sold_at=_instant(fields.get("sold_at")),
     )
 
 

@@ -118,7 +118,7 @@ def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Polic
     given = restored if found.lane is Lane.APPROVE else 0
     raising = raised and policy.shortfall is Shortfall.RAISE
     start = datetime.fromisoformat(facts["period_start"]) if facts.get("period_start") else None
-    allowance = plan.credits_from(start)
+    allowance = min(plan.credits_from(start), int(facts.get("allowance", plan.credits)))
     delta = allowance - balance.total - given if raising else allowance
     if delta <= 0:
         return
@@ -172,7 +172,7 @@ def _claw_back(account: Account, found: Finding) -> Iterable[Part]:
 
 
 def _forfeit(account: Account, free: Plan, found: Finding) -> Iterable[Part]:
-    amount = (account.balance.available or 0) - free.credits
+    amount = (account.balance.available or 0) - max(free.amounts)  # who became free when is not known
     if amount > 0:
         step = AdjustCredits(delta=-amount, correction_key=f"forfeit:{found.fingerprint}", cause="subscription ended")
         yield Part(

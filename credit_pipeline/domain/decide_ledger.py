@@ -128,6 +128,7 @@ def _grant(account: Account, found: Finding) -> Part:
         grant_key=GrantKey(account_id=account.account_id, plan=facts["plan"], period_start=start),
         period_end=end,
         reference=facts["reference"],
+        sold_at=datetime.fromisoformat(facts["sold_at"]) if facts.get("sold_at") else None,
     )
     reason = f"{facts['plan']}: the period from {start:%Y-%m-%d} is paid, and no transaction grants it"
     return Part(lane=found.lane, code=found.code, step=step, reason="; ".join((reason, *facts["holds"])))

@@ -36,6 +36,8 @@ class Entitlement:
     period: Period
     allowance: int
     """Credits; a yearly plan granted up front has twelve months of them."""
+    amounts: frozenset[int]
+    """What its grant may be: the allowance, and where nobody says when it was sold, what the plan gave since."""
     instant: datetime
     """When the product had reason to grant: the payment, the upgrade, or the start of a later month of a paid year."""
     opens: datetime
@@ -51,6 +53,8 @@ class Entitlement:
     """The payment that proves it; None where the change has no invoice of its own."""
     change: bool = False
     """An upgrade in mid-period, owed beside the old plan's grant."""
+    sold_at: datetime | None = None
+    """When that was, where the plan's amount was another one at the period's start."""
     current: bool = False
     """The plan and the period that billing names now."""
     judged: bool = True
@@ -84,9 +88,9 @@ def months(plan: Plan, cycle: Cycle | None) -> int:
     return 12 if cycle is Cycle.YEARLY and plan.yearly is YearlyMode.UPFRONT else 1
 
 
-def allowance(plan: Plan, period: Period) -> int:
-    """Credits of the grant of that period."""
-    return plan.credits_from(period.start) * months(plan, cycle_of(period))
+def allowance(plan: Plan, period: Period, sold_at: datetime | None = None) -> int:
+    """Credits of the grant of that period, or of the rest of it that was bought later."""
+    return plan.credits_from(sold_at or period.start) * months(plan, cycle_of(period))
 
 
 def horizon(account: Account, rules: Rules) -> datetime:
@@ -121,7 +125,19 @@ def entitlement(
     else:
         instant = max(period.start, paid) if paid else period.start
         opens, closes = (period.start, period.end) if change else (instant - BEFORE, instant + AFTER)
-    holds = ("a year granted up front was upgraded: how much of it is owed is not known",)
+    sold = line.period.start if change and line else None
+    if sold is not None and allowance(plan, period, sold) == allowance(plan, period):
+        sold = None
+    due = allowance(plan, period, sold)
+    amounts = {due}
+    if change and line is None:
+        later = (amount.until for amount in plan.former if period.start < amount.until < period.end)
+        amounts |= {allowance(plan, period, since) for since in later}
+    holds = []
+    if change and cycle is Cycle.YEARLY:
+        holds.append("a year granted up front was upgraded: how much of it is owed is not known")
+    if len(amounts) > 1:
+        holds.append("the plan's amount was changed in this period, and billing does not say when it was bought")
     key = str(GrantKey(account_id=account.account_id, plan=plan.name, period_start=period.start))
     words = {
         "account": account.account_id,
@@ -137,7 +153,8 @@ def entitlement(
         subscription_id=billing.subscription_id,
         plan=plan,
         period=period,
-        allowance=allowance(plan, period),
+        allowance=due,
+        amounts=frozenset(amounts),
         instant=instant,
         opens=opens,
         closes=closes,
@@ -147,8 +164,9 @@ def entitlement(
         invoice_id=line.invoice_id if line else None,
         billed_at=paid if paid else line.period.start if line else None,
         change=change,
+        sold_at=sold,
         visible=opens >= horizon(account, rules),
-        holds=holds if change and cycle is Cycle.YEARLY else (),
+        holds=tuple(holds),
     )
 
 

@@ -99,12 +99,17 @@ def _loss_is_declared(before: Sighting, after: Sighting, catalogue: Catalogue, p
     old, new = catalogue.resolve_label(before.label), catalogue.resolve_label(after.label)
     if not (isinstance(old, Resolved) and isinstance(new, Resolved)):
         return False
-    if new.plan.rank < old.plan.rank and after.total == new.plan.credits:
+    if new.plan.rank < old.plan.rank and after.total in _set_to(new.plan, after):
         return (
             (policy.on_end is OnEnd.FORFEIT) if new.plan.free else policy.on_downgrade is OnDowngrade.SET_TO_ALLOWANCE
         )
     renewed = before.billed_period_start != after.billed_period_start and before.billed_plan == after.billed_plan
     return renewed and policy.renewal is Renewal.SET_TO_ALLOWANCE and after.total == new.plan.credits
+
+
+def _set_to(plan: Plan, after: Sighting) -> frozenset[int]:
+    """What a product may set the total to at a change to that plan in mid-period: the period's amount, or today's."""
+    return plan.amounts if plan.free else frozenset({plan.credits, plan.credits_from(after.as_of)})
 
 
 def _may_be_a_grant(account: Account, before: Sighting, after: Sighting) -> bool:

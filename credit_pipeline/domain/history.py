@@ -96,12 +96,12 @@ def billed_before(memory: Memory | None, plan: Plan, period: Period) -> bool:
     return any(start is not None and abs(start - period.start) < period.near for start in starts)
 
 
-def had_allowance(memory: Memory | None, plan: Plan) -> bool:
+def had_allowance(memory: Memory | None, plan: Plan, allowance: int) -> bool:
     """Whether the total was ever at the allowance since billing named another plan: if it is lower now, it fell."""
     for seen in reversed(memory.sightings if memory else ()):
         if seen.kind is SightingKind.OBSERVED and seen.billed_plan not in {None, plan.name}:
             return False
-        if seen.total >= plan.credits:
+        if seen.total >= allowance:
             return True
     return False
 

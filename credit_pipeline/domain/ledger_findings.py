@@ -4,8 +4,9 @@ Whether a missing one is proven is grant_proof.py's, what stands in the balance 
 be done about a finding is decide_ledger.py's.
 """
 
+import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from credit_pipeline.domain.account import Account, Billing
@@ -64,6 +65,8 @@ def _missing(account: Account, due: Entitlement, matching: Matching, rules: Rule
     if stand_ins(due, matching):
         return
     facts = _facts(due) | {"reference": due.reference, "instant": due.instant, "proof": Proof.LEDGER.value}
+    if due.sold_at is not None:
+        facts |= {"sold_at": due.sold_at}
     if key_state(account.memory, due.plan, due.period) is KeyState.TAKEN:
         undone = taken_back(account.memory, due.plan, due.period.start)
         if not undone and not _adjusted(account, Code.GRANT_LOST, *due.key):
@@ -116,7 +119,7 @@ def _of_entry(account: Account, entry: Entry, matching: Matching, rules: Rules) 
             facts |= {"beside": twin.entry.entry_id}
             # Not an event: the ledger shows it in every run.
             yield finding(account, Code.GRANT_DUPLICATE, *parts, is_event=False, delta=-entry.amount, evidence=facts)
-    elif not _before_the_first_invoice(account, entry.at):
+    elif not (_before_the_first_invoice(account, entry.at) or _of_a_period_begun_before(account, entry)):
         facts = {"entry": entry.entry_id, "granted": entry.amount, "at": entry.at, "type": entry.type}
         yield finding(account, Code.GRANT_UNEXPECTED, entry.entry_id, delta=-entry.amount, evidence=facts)
 
@@ -146,6 +149,24 @@ def _before_the_first_invoice(account: Account, at: datetime) -> bool:
         return one.started_at is not None and one.started_at <= at and first is not None and at < first - BEFORE
 
     return any(untold(one) for one in (account.billing, *account.subscriptions))
+
+
+def _of_a_period_begun_before(account: Account, entry: Entry) -> bool:
+    """Whether it names a period of which we have the end alone: the invoice of an upgrade in it, not of its start."""
+    named = re.fullmatch(re.escape(account.account_id) + r"/[^/]+/(\d{1,11})", entry.reference or "")
+    if named is None:
+        return False
+    start = datetime.fromtimestamp(int(named[1]), UTC)
+
+    def begun(one: Billing) -> bool:
+        lines = [line for line in one.invoices if line.subscription_id == one.subscription_id]
+        first = min(lines, key=lambda line: line.period.start, default=None)
+        told = one.started_at is not None and one.started_at <= start and first is not None and first.change
+        return (
+            told and first is not None and start < first.period.start <= entry.at + BEFORE < first.period.end + BEFORE
+        )
+
+    return any(begun(one) for one in (account.billing, *account.subscriptions))
 
 
 def _adjusted(account: Account, code: Code, *parts: object) -> bool:

@@ -30,7 +30,7 @@ class Matched:
     @property
     def exact(self) -> bool:
         """Whether the amount is the allowance."""
-        return self.entry is not None and self.entry.amount == self.entitlement.allowance
+        return self.entry is not None and self.entry.amount in self.entitlement.amounts
 
     @property
     def inside(self) -> bool:
@@ -67,7 +67,7 @@ def match(account: Account, entitlements: Sequence[Entitlement], rules: Rules) -
     nameless = _nameless(account, entitlements, grants)
 
     def exactly(one: Entitlement, entry: Entry) -> bool:
-        return entry.amount == one.allowance and _in_window(one, entry)
+        return entry.amount in one.amounts and _in_window(one, entry)
 
     def roughly(one: Entitlement, entry: Entry) -> bool:
         if one.anywhere or one.settlement is Settlement.PENDING:
@@ -75,7 +75,7 @@ def match(account: Account, entitlements: Sequence[Entitlement], rules: Rules) -
         return entry.amount not in _allowances_beside(one.plan, rules.catalogue) and _in_window(one, entry)
 
     def late(one: Entitlement, entry: Entry) -> bool:
-        return entry.amount == one.allowance and one.period.start <= entry.at < one.period.end
+        return entry.amount in one.amounts and one.period.start <= entry.at < one.period.end
 
     amounts = sorted({entry.amount for entry in nameless})
     for fits in (exactly, roughly, late):
@@ -112,7 +112,9 @@ def _by_reference(entitlements: Sequence[Entitlement], grants: Iterable[Entry]) 
         words = {word for word in one.known_by if times[word] == 1}
         named = [entry for entry in grants if entry.reference in words]
         if named:
-            pairs[one.key] = min(named, key=lambda e: (e.amount != one.allowance, abs(e.at - one.instant), e.entry_id))
+            pairs[one.key] = min(
+                named, key=lambda e: (e.amount not in one.amounts, abs(e.at - one.instant), e.entry_id)
+            )
     return pairs
 
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from credit_pipeline.domain.errors import ConfigurationError
@@ -28,6 +28,9 @@ class YearlyMode(StrEnum):
 
     DRIP = "drip"
     UPFRONT = "upfront"
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +59,11 @@ class Plan:
     """Oldest first. A changed amount is for periods that start after it; customers of older ones were sold these."""
 
     def credits_from(self, start: datetime | None) -> int:
-        """The allowance of a period that started then. Without periods nobody's start is known: the least there was."""
-        if start is None:
+        """The allowance of a period that started then. Without periods nobody's start is known: the least there was.
+
+        The free plan has none, also where somebody is told by a paid one that ended.
+        """
+        if start is None or self.free:
             return min(self.amounts)
         return next((amount.credits for amount in self.former if start < amount.until), self.credits)
 
@@ -68,7 +74,10 @@ class Plan:
 
     def as_of(self, start: datetime | None) -> "Plan":
         """The plan as a period that started then has it."""
-        return replace(self, credits=self.credits_from(start)) if self.former else self
+        credits = self.credits_from(start)
+        if credits == self.credits:
+            return self
+        return replace(self, credits=credits, former=(*self.former, Amount(until=_NEVER, credits=self.credits)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +136,8 @@ class Catalogue:
 
     def as_of(self, start: datetime | None) -> "Catalogue":
         """All plans as a period that started then has them."""
-        if not any(plan.former for plan in self.plans):
-            return self
-        return Catalogue(plans=tuple(plan.as_of(start) for plan in self.plans))
+        plans = tuple(plan.as_of(start) for plan in self.plans)
+        return self if plans == self.plans else Catalogue(plans=plans)
 
     @property
     def free(self) -> Plan:

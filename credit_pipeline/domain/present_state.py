@@ -15,7 +15,7 @@ from credit_pipeline.domain.findings import Finding, finding, fingerprint
 from credit_pipeline.domain.history import observed, since_plan_change
 from credit_pipeline.domain.plans import Plan, Unmapped
 from credit_pipeline.domain.policy import EndLabels, Trial
-from credit_pipeline.domain.proof import Owed, Proof, Verdict, owed
+from credit_pipeline.domain.proof import Owed, Proof, Verdict, least_granted, owed
 from credit_pipeline.domain.rules import Rules
 
 
@@ -124,9 +124,10 @@ def _stands(account: Account, plan: Plan, found: list[Finding]) -> bool:
 def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) -> list[Finding]:
     period, balance = account.billing.period, account.balance
     assert balance.total is not None
+    least = least_granted(account, plan)
     facts: dict[str, Any] = {
         "plan": plan.name,
-        "allowance": plan.credits,
+        "allowance": least if verdict.verdict in {Verdict.RAISE, Verdict.LOST} else plan.credits,
         "period_start": period.start if period else None,
         "period_end": period.end if period else None,
         "proof": verdict.proof.value,
@@ -142,11 +143,11 @@ def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) ->
         again: tuple[object, ...] = where
         while fingerprint(account, Code.GRANT_LOST, *again) in restored:
             again = (*again, "again")  # lost anew after its restore: another event, with another key
-        return [finding(account, Code.GRANT_LOST, *again, delta=plan.credits - balance.total, evidence=facts)]
+        return [finding(account, Code.GRANT_LOST, *again, delta=least - balance.total, evidence=facts)]
     if verdict.verdict is Verdict.NOTHING:
         return []
     raised = verdict.verdict is Verdict.RAISE
-    delta = plan.credits - balance.total if raised else plan.credits
+    delta = least - balance.total if raised else plan.credits
     person = verdict.verdict is Verdict.UNPROVEN or bool(verdict.holds)
     lane = Lane.AUTO if not person else Lane.APPROVE if period else Lane.REVIEW
     facts |= {"verdict": verdict.verdict.value, "holds": list(verdict.holds)}

@@ -77,7 +77,8 @@ def owed(
     """
     total, memory, period = account.balance.total, account.memory, account.billing.period
     assert total is not None
-    floor = total < plan.credits
+    least = least_granted(account, plan)
+    floor = total < least
     state = key_state(memory, plan, period) if period else KeyState.FREE
     if state is KeyState.TAKEN or granted_in_this_term(memory, plan):
         return Owed(verdict=Verdict.LOST if floor and not taken_back(memory, plan) else Verdict.NOTHING)
@@ -86,7 +87,7 @@ def owed(
     upgrade = label is None or label.rank < plan.rank
     if not floor and not history:
         return Owed(verdict=Verdict.UNPROVEN if upgrade or was_missing else Verdict.NOTHING)
-    fell = losses_since or had_allowance(memory, plan)
+    fell = losses_since or had_allowance(memory, plan, least)
     holds = tuple(_holds(account, plan, state, floor=floor and not history, losses_since=fell))
     if history and _labelled_before(account, plan, catalogue):
         holds += ("the product called the account this plan before billing did, so it may have granted before too",)
@@ -94,6 +95,17 @@ def owed(
         holds += ("a grant could have left these numbers as they are, and spending hidden it",)
     proof = Proof.HISTORY if history else Proof.FLOOR
     return Owed(verdict=Verdict.UPGRADE if upgrade or history else Verdict.RAISE, proof=proof, holds=holds)
+
+
+def least_granted(account: Account, plan: Plan) -> int:
+    """The smallest grant that may stand in the total, in credits.
+
+    A renewal owes a counter nothing, so a plan bought before its amount was raised has the old one still.
+    """
+    began, memory = account.billing.started_at, account.memory
+    seen = since_plan_change(memory, plan)[1] if memory else ()
+    starts = [began, *(s.billed_period_start for s in seen if s.billed_plan == plan.name)]
+    return min([plan.credits, *(plan.credits_from(start) for start in starts if start is not None)])
 
 
 def _holds(account: Account, plan: Plan, state: KeyState, *, floor: bool, losses_since: bool) -> list[str]:

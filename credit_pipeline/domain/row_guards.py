@@ -73,7 +73,9 @@ def _allowance(step: GrantCredits, catalogue: Catalogue) -> int:
     plan = catalogue.named(step.grant_key.plan)
     if plan is None:
         return 0
-    return allowance(plan, Period(start=step.grant_key.period_start, end=step.period_end))
+    period = Period(start=step.grant_key.period_start, end=step.period_end)
+    inside = step.sold_at is None or period.start <= step.sold_at < period.end
+    return allowance(plan, period, step.sold_at) if inside else 0
 
 
 def _restored(step: AdjustCredits, row: Correction, known: Sequence[OpenMismatch]) -> int:

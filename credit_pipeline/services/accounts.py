@@ -61,6 +61,7 @@ def _billing(row: Mapping[str, Any], resolution: Resolution | None, period: Peri
         cycle=Cycle(row["cycle"]) if row["cycle"] else None,
         period=period,
         changed_at=_utc(row["changed_at"]),
+        started_at=_utc(row["anchor"]),
         ends_at=_utc(row["ends_at"]),
         auto_renews=row["auto_renews"],
         detail=row["detail"],

@@ -231,6 +231,8 @@ def _catalogue_drift(system: CreditSystem, correction: Correction, pinned: Mappi
     if plan is None or pinned.get(plan.name) == plan.credits:
         return None
     was = pinned.get(plan.name)
+    if was is None:
+        return f"{plan.name} is new in defs.yaml and not pinned: its grants are halted until init {system.name} is run"
     return f"{plan.name} gives {plan.credits} credits in defs.yaml, {was} when pinned at init: its grants are halted"
 
 

@@ -24,9 +24,16 @@ def in_force(system: CreditSystem, gateways: Gateways) -> CreditSystem:
     return system if plans == system.catalogue.plans else replace(system, catalogue=Catalogue(plans=plans))
 
 
-def not_in_force(system: CreditSystem, judged_by: CreditSystem) -> Iterator[str]:
-    """A sentence for each plan whose amount in defs.yaml nobody accepted."""
+def not_in_force(system: CreditSystem, judged_by: CreditSystem, gateways: Gateways) -> Iterator[str]:
+    """A sentence for each plan of defs.yaml that is not pinned, or whose amount there nobody accepted."""
+    pinned = gateways.plans.pinned() if gateways.memory.installed() else {}
     for plan in system.catalogue.plans:
+        if pinned and plan.name not in pinned and not plan.free:
+            yield (
+                f"{system.name}: {plan.name} is new in defs.yaml and not pinned: its grants are halted until "
+                f"credit-pipeline init {system.name}"
+            )
+            continue
         known = judged_by.catalogue.named(plan.name)
         if known is not None and known.credits != plan.credits:
             yield (

@@ -86,7 +86,7 @@ def reconcile(
         screened=screened,
         judged=judged,
         partial=accounts is not None,
-        halted=tuple(not_in_force(written, system)),
+        halted=tuple(not_in_force(written, system, gateways)),
     )
     if memory and accounts is None and not run.refusals:
         memory.record(

@@ -26,9 +26,10 @@ dated AS (
     END AS period_start
     FROM billed
 ),
--- What the plan gave when the period started.
+-- What the plan gave when it was bought or when the period started, whichever is less: a renewal owes nothing.
 priced AS (
-    SELECT * REPLACE (coalesce(list_filter(former, lambda f: period_start < f.until)[1].credits, credits) AS credits)
+    SELECT * REPLACE (least(coalesce(list_filter(former, lambda f: anchor < f.until)[1].credits, credits),
+                            coalesce(list_filter(former, lambda f: period_start < f.until)[1].credits, credits)) AS credits)
     FROM dated
 ),
 joined AS (

@@ -10,9 +10,11 @@ from typing import Any
 
 from credit_pipeline.domain.account import Billing, Lookup, Mark, Memory, Sighting
 from credit_pipeline.domain.codes import CODES, Code
+from credit_pipeline.domain.entitlement import allowance
 from credit_pipeline.domain.history import observed
 from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.plans import Unmapped
+from credit_pipeline.domain.proof import least_granted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +110,13 @@ def _expected(judgement: Judgement) -> str:
     if plan is None:
         return "what is expected is unknown: billing named no plan we know"
     billing = judgement.account.billing
-    least = f"expected: label {plan.label}, at least {plan.credits:,} granted"
+    least = f"expected: label {plan.label}, at least {least_granted(judgement.account, plan):,} granted"
     if judgement.account.ledger is not None:
         period = billing.period
         owed = period is not None and not plan.free and billing.status is not None and billing.status.live
-        since = f" and a grant of {plan.credits:,} for the period from {_day(period.start)}" if period and owed else ""
+        since = ""
+        if period and owed:
+            since = f" and a grant of {allowance(plan, period):,} for the period from {_day(period.start)}"
         least = f"expected: label {plan.label}{since}"
     return f"{least}; actual: {_held(judgement).removeprefix('the store holds ')}"
 

@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -182,6 +182,25 @@ def test_an_accepted_amount_counts_for_periods_that_start_after_it(
             "a grant of 8000 credits is above the 5000 pinned for plan pro when this period started: "
             "what was accepted since counts from the next one"
         )
+
+
+@pytest.mark.parametrize(
+    ("days", "outcome"),
+    [(1, "changed"), (-40, "blocked_by_guard"), (-15, "blocked_by_guard"), (40, "blocked_by_guard")],
+)
+def test_an_upgrade_in_mid_period_has_the_amount_of_the_day_it_was_bought(
+    databases: Databases, days: int, outcome: str
+) -> None:
+    """Its period began 20 days ago, and Pro was made dearer a moment ago."""
+    product = a_copied_product(databases)
+    product.add("a", "pro", 1000)
+    install(product.url, with_credits(pro=8000), None, Wanted(accept_catalogue=ANN))
+    now = datetime.now(UTC).replace(microsecond=0)
+    step = a_grant("a", 8000, start=now - timedelta(days=20), fold=False)
+    step = replace(step, sold_at=now + timedelta(days=days))
+    with product.plans() as plans:
+        [made] = apply_all(plans, started(plans, a_correction("a", step, seen=("pro", 1000, 0))))
+    assert made.outcome == outcome
 
 
 def test_a_plan_that_is_gone_is_accepted_as_gone(database: str) -> None:

@@ -365,3 +365,19 @@ class TestTheBalance:
 def the_look(*, total: int = 5000, used: int, gap: int, hours: float = 6) -> Any:
     look = seen(hours, total=total, used=used)
     return type(look)(**{name: getattr(look, name) for name in look.__slots__} | {"gap": gap})
+
+
+def test_an_upgrade_s_grant_is_explained_also_when_the_invoice_of_its_period_s_start_is_too_old_to_be_read() -> None:
+    following = a_line(period=a_period(a_period().end))
+    granted = an_entry(entry_id="up", at=CHANGED + timedelta(minutes=6), reference=a_reference("pro", START))
+    begun = following.period.start
+    renewed = an_entry(entry_id="next", at=begun + timedelta(hours=1), reference=a_reference("pro", begun))
+    facts = {"entries": (granted, renewed), "period": following.period, "local": None}
+    now = begun + timedelta(days=5)
+    account = with_lines(an_upgrade(), following, **facts)
+    early = replace(account.billing, started_at=START)
+    account = replace(account, billing=early, subscriptions=(early,))
+    assert Code.GRANT_UNEXPECTED not in {f.code for f in told(account, now)}
+    strange = replace(granted, reference=a_reference("pro", START - timedelta(days=90)))
+    account = replace(account, ledger=a_ledger(entries=(strange, renewed)))
+    assert Code.GRANT_UNEXPECTED in {f.code for f in told(account, now)}

@@ -184,4 +184,10 @@ def test_a_period_has_the_amount_that_was_accepted_before_it_started() -> None:
     starts = (first - second_before, first, second - second_before, second, None)
     assert [pro.credits_from(start) for start in starts] == [4_000, 5_000, 5_000, 6_000, 4_000]
     assert pro.amounts == {4_000, 5_000, 6_000}
-    assert (pro.as_of(first).credits, pro.as_of(first).former) == (5_000, former)
+    then = pro.as_of(first)
+    assert (then.credits, then.amounts, [then.credits_from(start) for start in starts]) == (
+        5_000,
+        pro.amounts,
+        [pro.credits_from(start) for start in starts],
+    )
+    assert then.as_of(first) == then

@@ -6,6 +6,7 @@ from datetime import timedelta
 import psycopg
 
 from credit_pipeline.adapters.install import Wanted, install
+from credit_pipeline.domain.plans import Catalogue, Plan
 from credit_pipeline.services.lifecycle_ports import Decided
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import assert_audited, granted
@@ -89,3 +90,46 @@ def test_a_lowered_amount_takes_nothing_and_an_old_period_keeps_its_own(world: W
     assert [(row.correction.account_id, row.correction.delta) for row in plan.rows] == [(short, 500)]
     assert world.app.row(short) == Row("pro", 5_000, 0)
     assert world.check().classes == {}
+
+
+def test_who_renews_after_a_raise_has_lost_nothing_and_is_given_nothing(world: World) -> None:
+    bought = world.now - timedelta(days=25)
+    regular = world.site("regular", "pro", 5_000, 0, since=bought)
+    world.site("first", "free", 100, billed="pro")
+    world.repair()
+    world.later()
+    sold_as(world, 6_000)
+    accepted(world)
+    world.later(hours=24 * 5)
+    stranger = world.site("seen now for the first time", "pro", 5_000, 0, since=bought)
+    short = world.site("short", "pro", 4_500, 0, since=bought)
+    plan = world.repair()
+    assert [(row.correction.account_id, row.correction.delta) for row in plan.rows] == [(short, 500)]
+    assert {world.app.row(name) for name in (regular, stranger, short)} == {Row("pro", 5_000, 0)}
+    for _ in range(4):
+        world.later(hours=24)
+        assert world.check().classes == {}
+    assert world.gateways.memory.remembered([regular], world.now)[regular].sightings[-1].mark is not None
+
+
+def test_a_plan_that_is_not_pinned_yet_gets_no_grants_and_the_report_says_why(world: World) -> None:
+    world.site("first", "free", 100, billed="pro")
+    world.repair()
+    world.later()
+    plans = world.system.catalogue.plans
+    team = Plan(name="team", credits=20_000, rank=9, label="pro_plus_team", aliases=("Team",))
+    world.system = replace(world.system, catalogue=Catalogue(plans=(*plans, team)))
+    world.restart()
+    bought = world.site("of the new plan", "starter", 1_000, billed="Team", since=world.now - timedelta(hours=3))
+    plan = world.fix()
+    assert world.report is not None
+    assert world.report.notices == (
+        "wix_app: team is new in defs.yaml and not pinned: its grants are halted until credit-pipeline init wix_app",
+    )
+    assert [(row.outcome, row.failures) for row in plan.rows] == [
+        (
+            "blocked_by_guard",
+            ("team is new in defs.yaml and not pinned: its grants are halted until init wix_app is run",),
+        )
+    ]
+    assert world.app.row(bought) == Row("starter", 1_000, 0)

@@ -127,6 +127,8 @@ CREATE OR REPLACE FUNCTION credit_pipeline.grant_guard(
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     near interval := 0.9 * (c.grant_end - c.grant_start);
+    sold timestamptz := (SELECT min((step ->> 'sold_at')::timestamptz) FROM jsonb_array_elements(c.content -> 'steps') AS s (step)
+                         WHERE step ->> 'step' = 'GrantCredits');
     allowance bigint;
     granted bigint;
     allowed bigint;
@@ -135,7 +137,12 @@ BEGIN
         RETURN;
     END IF;
     outcome := 'blocked_by_guard';
-    allowance := credit_pipeline.allowance_of(c.system, c.grant_plan, c.grant_start) * credit_pipeline.months(c.grant_start, c.grant_end);
+    IF sold < c.grant_start OR sold >= c.grant_end THEN
+        failure := format('an upgrade to %s is said to be of a time that is not in its period: make a new plan', c.grant_plan);
+        RETURN;
+    END IF;
+    allowance := credit_pipeline.allowance_of(c.system, c.grant_plan, coalesce(sold, c.grant_start))
+        * credit_pipeline.months(c.grant_start, c.grant_end);
     IF allowance IS NULL OR c.grant_credits > allowance THEN
         failure := format('a grant of %s credits is above the %s pinned for plan %s', c.grant_credits, coalesce(allowance, 0), c.grant_plan)
             || CASE WHEN c.grant_credits <= credit_pipeline.allowance_of(c.system, c.grant_plan, 'infinity')
@@ -144,8 +151,11 @@ BEGIN
                     ELSE format(': run `credit-pipeline init %s`', c.system) END;
         RETURN;
     END IF;
+    -- An upgrade may have been granted with what its plan gave at the period's end.
     SELECT coalesce(sum(g.credits), 0), coalesce(sum(
-               credit_pipeline.allowance_of(g.system, g.plan, g.period_start) * credit_pipeline.months(g.period_start, g.period_end)), 0)
+               greatest(credit_pipeline.allowance_of(g.system, g.plan, g.period_start),
+                        credit_pipeline.allowance_of(g.system, g.plan, g.period_end))
+                   * credit_pipeline.months(g.period_start, g.period_end)), 0)
         INTO granted, allowed FROM credit_pipeline."grant" AS g
         WHERE g.system = c.system AND g.account = c.account AND g.period_start = c.grant_start;
     IF granted + c.grant_credits > allowed + allowance THEN
