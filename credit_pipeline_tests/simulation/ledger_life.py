@@ -17,7 +17,7 @@ from credit_pipeline.domain.plans import YearlyMode
 from credit_pipeline.sandbox.stripe_book import Invoice
 from credit_pipeline_tests.simulation.ledger_app import LedgerApp
 from credit_pipeline_tests.simulation.ledger_stripe import Sold, StripeSide
-from credit_pipeline_tests.simulation.ledger_truth import Owed, Truth, plan_of
+from credit_pipeline_tests.simulation.ledger_truth import CATALOGUE, Owed, Truth, plan_of
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -70,6 +70,8 @@ class LedgerLife:
         self.random = random.Random(seed)
         self.references = references
         self.hardened = hardened
+        self.catalogue = CATALOGUE
+        """With what plans gave before somebody changed an amount."""
         self.stripe = StripeSide()
         self.truth = Truth()
         self.now = start
@@ -135,7 +137,7 @@ class LedgerLife:
             self._webhook(who, lambda: self._label(who, sold))
             return
         period = _month_of(sold, self.now)
-        self._grant_webhook(who, sold, self._owe(who, sold, period, self.now, reference))
+        self._grant_webhook(who, sold, self._owe(who, sold, period, self.now, reference, upgrade=True))
 
     def to_yearly(self, who: Customer) -> None:
         """The same plan by the year: nothing is owed at the switch."""
@@ -169,7 +171,9 @@ class LedgerLife:
         sold = who.sold
         if sold.over or sold.interval != "year":
             return
-        self.app.grant(who.account, plan_of(sold.plan).credits, self._reference(who.account, sold.plan, month, sold.id))
+        plan = self.catalogue.named(sold.plan)
+        assert plan is not None
+        self.app.grant(who.account, plan.credits_from(month), self._reference(who.account, sold.plan, month, sold.id))
         self.at(add_months(month, 1), lambda: self.grant_on_the_first(who, add_months(month, 1)))
 
     def _term_ends(self, who: Customer, sold: Sold) -> None:
@@ -220,9 +224,14 @@ class LedgerLife:
         for count in range(first, 12):
             self.at(add_months(start, count), lambda count=count: month(count))  # type: ignore[misc]
 
-    def _owe(self, who: Customer, sold: Sold, period: Period, since: datetime, invoice: str) -> Owed:
-        plan = plan_of(sold.plan)
-        amount = plan.credits * months(plan, Cycle.YEARLY if sold.interval == "year" else Cycle.MONTHLY)
+    def _owe(
+        self, who: Customer, sold: Sold, period: Period, since: datetime, invoice: str, *, upgrade: bool = False
+    ) -> Owed:
+        plan = self.catalogue.named(sold.plan)
+        assert plan is not None
+        # An upgrade is sold at its own moment, a paid period at its start.
+        sold_at = self.now if upgrade else period.start
+        amount = plan.credits_from(sold_at) * months(plan, Cycle.YEARLY if sold.interval == "year" else Cycle.MONTHLY)
         made = Owed(account=who.account, plan=plan.name, period=period, amount=amount, since=since, invoice=invoice)
         made.owed = sold is who.judged
         return self.truth.owe(made)

@@ -5,7 +5,7 @@ Between reading the store and reading billing, and between planning and writing,
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from credit_pipeline.adapters.install import Wanted, install
 from credit_pipeline.adapters.memory import PostgresMemory
 from credit_pipeline.adapters.snapshots import ParquetSnapshots
 from credit_pipeline.adapters.store_ledger import LedgerStore
 from credit_pipeline.domain.corrections import Correction, GrantCredits, Lane, SetPlan
+from credit_pipeline.domain.plans import Catalogue
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.sandbox.book_billing import StripeBookBilling
 from credit_pipeline.services import audit, correct
 from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
+from credit_pipeline.services.lifecycle_ports import Decided
 from credit_pipeline.services.plan_ports import SavedPlan, Selection
 from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.reconcile import reconcile
@@ -77,6 +80,8 @@ class LedgerOperations:
 
     def __init__(self, url: str, folder: Path, life: LedgerLife, *, decides: bool) -> None:
         self.life = life
+        self.system = SYSTEM
+        self._url = url
         self.decides = decides
         self.memory = PostgresMemory(SYSTEM, url)
         self.now = life.now
@@ -100,6 +105,16 @@ class LedgerOperations:
         for opened in (self.memory, self.plans, self._database):
             opened.close()
 
+    def accept(self, catalogue: Catalogue, at: datetime) -> None:
+        """`init --accept-catalogue` at that moment: from then on plans give what this catalogue says."""
+        self.system = replace(self.system, catalogue=catalogue)
+        install(self._url, self.system, None, Wanted(accept_catalogue=Decided(who="eva", reason="another price")))
+        with psycopg.connect(self._url) as connection:
+            connection.execute("SET LOCAL session_replication_role = replica")  # append-only, and its clock real
+            connection.execute(
+                "UPDATE credit_pipeline.act SET at = %s WHERE id = (SELECT max(id) FROM credit_pipeline.act)", (at,)
+            )
+
     def run(self, now: datetime) -> Report:
         """One scheduled run that begins at `now` and ends ten minutes later."""
         run_id = f"run-{now:%Y%m%dT%H%M}"
@@ -108,11 +123,13 @@ class LedgerOperations:
         identities = collect_identities(self.gateways, run_id=run_id, now=now)
         self.life.live(now + MINUTE)
         subscriptions = collect_subscriptions(self.gateways, balances, identities, run_id=run_id, now=now)
-        report = reconcile(SYSTEM, self.gateways, balances, subscriptions, identities=identities, now=now, settle=True)
+        report = reconcile(
+            self.system, self.gateways, balances, subscriptions, identities=identities, now=now, settle=True
+        )
         assert not report.refusals, report.refusals
         assert report.in_sync + report.exempt + sum(report.classes.values()) == report.population
         self._look(now)
-        plan = correct.propose(SYSTEM, self.gateways, report) if report.corrections else None
+        plan = correct.propose(self.system, self.gateways, report) if report.corrections else None
         if plan is not None and self.decides:
             plan = self._decide(plan)
         self.life.live(now + 10 * MINUTE)
@@ -123,7 +140,7 @@ class LedgerOperations:
     def verified(self) -> tuple[int, tuple[Any, ...]]:
         """How many rows the audit has, and its faults."""
         with self.plans.audit_snapshot() as snapshot:
-            found = audit.verify(SYSTEM.name, snapshot)
+            found = audit.verify(self.system.name, snapshot)
         return found.rows, found.faults
 
     def _look(self, now: datetime) -> None:
@@ -160,16 +177,16 @@ class LedgerOperations:
 
     def _apply(self, plan: SavedPlan, now: datetime) -> None:
         self.now = now
-        guarded = correct.guard(SYSTEM, self.gateways, plan.plan_id, live=True, person=False, now=now)
+        guarded = correct.guard(self.system, self.gateways, plan.plan_id, live=True, person=False, now=now)
         if not guarded.go:
             assert guarded.verdict.liftable, guarded.verdict
             self.plans.approve(plan.plan_id, Selection(lane="auto"), "simulation", "limits reviewed")
-            guarded = correct.guard(SYSTEM, self.gateways, plan.plan_id, live=True, person=False, now=now)
+            guarded = correct.guard(self.system, self.gateways, plan.plan_id, live=True, person=False, now=now)
         assert guarded.go, guarded.verdict
-        plan = correct.confirm(SYSTEM, self.gateways, guarded.plan, now=now)
+        plan = correct.confirm(self.system, self.gateways, guarded.plan, now=now)
         correct.begin(self.gateways, plan)
         rows = {row.seq: row.correction for row in plan.rows}
-        while outcomes := correct.apply_batch(SYSTEM, self.gateways, plan.plan_id, 200):
+        while outcomes := correct.apply_batch(self.system, self.gateways, plan.plan_id, 200):
             for outcome in outcomes:
                 self.outcomes[outcome.outcome] += 1
                 assert outcome.outcome != "failed", outcome

@@ -8,8 +8,9 @@ more and longer lives.
 import argparse
 import logging
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 
 from credit_pipeline.adapters.hardening import hardening_sql
 from credit_pipeline.adapters.install import install
+from credit_pipeline.domain.plans import Amount, Catalogue, Plan
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.simulation.ledger_app import LedgerApp, create_tables
@@ -27,6 +29,11 @@ from credit_pipeline_tests.simulation.ledger_lives import FIRST_RUN, LAST_NAMED,
 from credit_pipeline_tests.simulation.ledger_operations import STEP, SYSTEM, LedgerOperations
 
 SEED = 20261121
+REPRICED: Mapping[datetime, Mapping[str, int]] = {
+    FIRST_RUN + timedelta(days=9, hours=5): {"pro": 6_000, "starter": 1_500},
+    FIRST_RUN + timedelta(days=20, hours=17): {"pro": 7_000, "free": 200},
+    FIRST_RUN + timedelta(days=37, hours=3): {"pro": 5_000, "business": 12_000},
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,14 @@ def _tables(url: str) -> None:
 
 
 def play(
-    databases: Databases, folder: Path, world: World, *, seed: int, until: datetime, others: int
+    databases: Databases,
+    folder: Path,
+    world: World,
+    *,
+    seed: int,
+    until: datetime,
+    others: int,
+    repriced: Mapping[datetime, Mapping[str, int]] | None = None,
 ) -> dict[str, int]:
     """All named lives and some random ones; returns counts so that a reader sees that something happened."""
     url = databases.new(databases.template("ledger simulation", _tables))
@@ -73,8 +87,8 @@ def play(
         for number in range(others):
             random_life(life, number, until)
         operations = opened.enter_context(closing(LedgerOperations(url, folder, life, decides=world.decides)))
-        wrong = _months(life, operations, until)
-        wrong += _named(life, operations) if until >= LAST_NAMED else []
+        wrong = _months(life, operations, until, repriced or {})
+        wrong += _named(life, operations) if until >= LAST_NAMED and not repriced else []
         rows, faults = operations.verified()
         assert not faults
         assert rows == operations.outcomes["changed"]
@@ -82,15 +96,32 @@ def play(
         return _counts(life, operations)
 
 
-def _months(life: LedgerLife, operations: LedgerOperations, until: datetime) -> list[str]:
+def _months(
+    life: LedgerLife, operations: LedgerOperations, until: datetime, repriced: Mapping[datetime, Mapping[str, int]]
+) -> list[str]:
     wrong: list[str] = []
     now = FIRST_RUN
+    for at in repriced:
+        life.at(at, lambda at=at: _reprice(life, operations, at, repriced[at]))  # type: ignore[misc]
     while now <= until:
         life.spend()
         operations.run(now)
         wrong += unexplained(life, operations, now)
         now += STEP
     return wrong
+
+
+def _reprice(life: LedgerLife, operations: LedgerOperations, at: datetime, credits: Mapping[str, int]) -> None:
+    """The product sells other amounts, and somebody accepts them at once."""
+
+    def of(plan: Plan) -> Plan:
+        if plan.name not in credits:
+            return plan
+        return replace(plan, credits=credits[plan.name], former=(*plan.former, Amount(until=at, credits=plan.credits)))
+
+    life.catalogue = Catalogue(plans=tuple(of(plan) for plan in life.catalogue.plans))
+    written = tuple(replace(plan, former=()) for plan in life.catalogue.plans)
+    operations.accept(Catalogue(plans=written), at)
 
 
 def _named(life: LedgerLife, operations: LedgerOperations) -> list[str]:
@@ -134,6 +165,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--days", type=int, default=120)
     parser.add_argument("--others", type=int, default=24)
+    parser.add_argument("--repriced", action="store_true", help="amounts are raised, raised again and lowered")
     parser.add_argument("--world", choices=list(map(str, WORLDS)))
     asked = parser.parse_args()
     logging.disable(logging.ERROR)
@@ -148,7 +180,8 @@ def main() -> None:
             for seed in range(asked.first, asked.first + asked.seeds):
                 for world in (w for w in WORLDS if asked.world in {None, str(w)}):
                     with tempfile.TemporaryDirectory() as folder:
-                        told = play(databases, Path(folder), world, seed=seed, until=until, others=asked.others)
+                        how = {"until": until, "others": asked.others, "repriced": REPRICED if asked.repriced else None}
+                        told = play(databases, Path(folder), world, seed=seed, **how)  # type: ignore[arg-type]
                         print(seed, world, told, flush=True)
         finally:
             server.remove()
