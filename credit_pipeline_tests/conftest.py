@@ -14,10 +14,12 @@ from psycopg import sql
 
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 
+_LONG = {"test_demo", "test_daemon", "test_every_boundary", "test_ui", "test_runbook"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first, so that no worker is left alone with them at the end."""
-    items.sort(key=lambda item: "simulation" not in item.path.parts)
+    items.sort(key=lambda item: not ("simulation" in item.path.parts or item.path.stem in _LONG))
 
 
 _REPIN = """
@@ -74,10 +76,6 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         server = EmbeddedPostgres(Path(home))
         try:
             server.start()
-            with psycopg.connect(server.url(), autocommit=True) as connection:
-                for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # no test needs the data tomorrow
-                    connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-                connection.execute("SELECT pg_reload_conf()")
             yield server
         finally:
             server.remove()

@@ -75,12 +75,12 @@ class Campaign:
         with self._daemon() as daemon:
             self._until(lambda: self._ended() >= least and self.doors.states().get("claimed", 0) > 0)
             os.killpg(daemon.pid, signal.SIGKILL)
-        self.doors.run("UPDATE credit_pipeline.webhook_event SET claimed_at = claimed_at - interval '11 min'")
+        for table in ("webhook_event", "sync_request"):
+            self.doors.run(f"UPDATE credit_pipeline.{table} SET claimed_at = claimed_at - interval '11 min'")
         with self._daemon():
             self._until(lambda: self._failed_at_billing() > 0)
             self._answers(error=False)
             self._until(lambda: set(self.doors.states()) <= _ENDED and not self._requested())
-            self._until(lambda: not self._untold())
 
     def _answers(self, *, error: bool) -> None:
         for site in self.flaky:
@@ -91,10 +91,6 @@ class Campaign:
 
     def _requested(self) -> int:
         [row] = self.doors.run("SELECT count(*) AS n FROM credit_pipeline.sync_request WHERE state <> 'done'")
-        return int(row["n"])
-
-    def _untold(self) -> int:
-        [row] = self.doors.run("SELECT count(*) AS n FROM credit_pipeline.outbox WHERE done_at IS NULL")
         return int(row["n"])
 
     def _failed_at_billing(self) -> int:
@@ -108,6 +104,7 @@ class Campaign:
         while not what():
             assert time.monotonic() < end, f"after {MINUTES} min: {self.doors.states()}"
             self.doors.run("UPDATE credit_pipeline.webhook_event SET next_attempt_at = now() WHERE state = 'failed'")
+            self.doors.run("UPDATE credit_pipeline.sync_request SET next_attempt_at = now() WHERE state = 'waiting'")
             time.sleep(0.3)
 
     @contextmanager

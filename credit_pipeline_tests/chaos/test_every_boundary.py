@@ -1,6 +1,6 @@
 """Killed with 9 at any message to Postgres, an apply that is run again ends where one clean run ends.
 
-The suite plays every seventh boundary; `python -m credit_pipeline_tests.chaos.test_every_boundary` plays all of them.
+The suite plays every eleventh boundary; `python -m credit_pipeline_tests.chaos.test_every_boundary` plays all of them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import assert_audited
 from credit_pipeline_tests.incidents.world import World, install_product
 
-STRIDE = 7
+STRIDE = 11
 _GRANTS = 'SELECT account, plan, period_start, credits FROM credit_pipeline."grant" ORDER BY 1, 2, 3'
 _LEFT = "SELECT count(*) FROM credit_pipeline.correction WHERE outcome IS NULL"
 

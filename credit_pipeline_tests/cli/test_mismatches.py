@@ -32,6 +32,8 @@ LISTED = {
     "counts": {"open": NUMBER, "acknowledged": NUMBER, "accepted": NUMBER, "resolved": NUMBER},
     "ages": dict.fromkeys(STEPS, NUMBER),
 }
+MEMORY = ("observation", "observation_log", "snapshot", "mismatch", "exemption")
+"""What an accepted finding has effects on: who counts as in order is held to have its grant."""
 EVA = ("--as", "eva", "--reason", "I looked at it")
 
 
@@ -47,10 +49,16 @@ def watched(run: Run, sandbox: Sandbox, checks: list[Ended]) -> Iterator[Sandbox
     if not checks:
         checks.append(run("check", "wix_app", "--format", "json"))
     assert checks[0].json["source"]["complete"]
+    with psycopg.connect(sandbox.environment["WIX_DATABASE_URL"]) as connection:
+        connection.execute("CREATE SCHEMA kept")
+        for table in MEMORY:
+            connection.execute(f"CREATE TABLE kept.{table} AS TABLE credit_pipeline.{table}".encode())
     yield sandbox
     with psycopg.connect(sandbox.environment["WIX_DATABASE_URL"]) as connection:
-        connection.execute("UPDATE credit_pipeline.mismatch SET state = 'open', accepted_until = NULL")
-        connection.execute("DELETE FROM credit_pipeline.exemption")
+        for table in MEMORY:
+            connection.execute(f"DELETE FROM credit_pipeline.{table}".encode())
+            connection.execute(f"INSERT INTO credit_pipeline.{table} SELECT * FROM kept.{table}".encode())
+        connection.execute("DROP SCHEMA kept CASCADE")
 
 
 def listed(run: Run, *words: str) -> list[dict]:  # type: ignore[type-arg]
