@@ -81,6 +81,7 @@ class Campaign:
             self._until(lambda: self._failed_at_billing() > 0)
             self._answers(error=False)
             self._until(lambda: set(self.doors.states()) <= _ENDED and not self._requested())
+            self._until(lambda: not self._untold())
 
     def _answers(self, *, error: bool) -> None:
         for site in self.flaky:
@@ -91,6 +92,14 @@ class Campaign:
 
     def _requested(self) -> int:
         [row] = self.doors.run("SELECT count(*) AS n FROM credit_pipeline.sync_request WHERE state <> 'done'")
+        return int(row["n"])
+
+    def _untold(self) -> int:
+        """Alerts to be delivered; the quiet between two messages is shortened like the other waits."""
+        self.doors.run(
+            "UPDATE credit_pipeline.outbox SET done_at = done_at - interval '1 hour' WHERE done_at IS NOT NULL"
+        )
+        [row] = self.doors.run("SELECT count(*) AS n FROM credit_pipeline.outbox WHERE done_at IS NULL")
         return int(row["n"])
 
     def _failed_at_billing(self) -> int:

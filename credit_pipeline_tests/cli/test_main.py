@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import click
+import psycopg2
 import pytest
+from dagster_postgres.utils import DagsterPostgresException
 
 from credit_pipeline.cli import main as entry
 from credit_pipeline.cli.options import Command
@@ -81,6 +83,18 @@ def test_an_unexpected_exception_is_a_sentence_and_a_private_file(run: Run, odd:
     assert str(path) in ended.err
     assert "ZeroDivisionError: secret detail" in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", [psycopg2.OperationalError, DagsterPostgresException])
+def test_a_run_history_that_went_away_is_a_sentence_with_what_to_start(run: Run, odd: object, kind: type) -> None:
+    def fall() -> None:
+        raise kind("host and user of somebody")
+
+    odd(fall)  # type: ignore[operator]
+    ended = run("systems")
+    assert ended.status == 2
+    assert ended.sentence.startswith("The Postgres that keeps Dagster's run history went away: start it again")
+    assert "somebody" not in ended.err
 
 
 def test_an_interrupt_is_one_line_and_130(run: Run, odd: object) -> None:

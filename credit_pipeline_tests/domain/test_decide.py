@@ -162,6 +162,14 @@ class TestRestore:
         (step,) = made(account)[Lane.APPROVE].adjustments
         assert (step.delta, step.cause) == (4900, "restore")
 
+    def test_says_what_was_lost_where_the_floor_asks_for_more(self) -> None:
+        account = an_account(total=100, used=0, sightings=[seen(total=5000, used=1392, mark=Mark.ADOPTED)])
+        restore = made(account)[Lane.APPROVE]
+        assert restore.delta == 4900
+        assert restore.reasons[-1].endswith(
+            "give 4900 back: 3508 were lost, the rest brings the total back to the allowance"
+        )
+
     def test_a_raise_for_the_same_person_is_computed_after_it(self) -> None:
         account = an_account(total=4000, sightings=[seen(total=5000)])
         approve = made(account)[Lane.APPROVE]

@@ -75,6 +75,7 @@ def test_shown_approved_and_taken_back_and_nothing_is_corrected_again(run: Run, 
     reasons = {row["account_id"]: row["reasons"] for row in shown.json["rows"]}
     assert reasons[folded][-1] == "label pro -> free, as it was before"
     assert f"credit-pipeline approve {undo} " in " ".join(told.out.split())
+    assert told.out.endswith("credit-pipeline mismatches wix_app list --state accepted\n")
 
     refused = run("undo", plan, "--live", "--format", "json")
     assert (refused.status, refused.json["plan_id"]) == (1, undo), (
@@ -94,6 +95,9 @@ def test_shown_approved_and_taken_back_and_nothing_is_corrected_again(run: Run, 
     assert states(world.url, raised, "grant_missing") == ["accepted"]
     assert_nothing_is_corrected_again(run, world)
     assert_audited(world.url, changes=4)
+    summary = " ".join(run("account", "wix_app", folded).out.split())
+    assert "Nothing else is open than what a person accepted as it is" in summary
+    assert "That is in order" not in summary
 
     again = run("undo", plan, "--live", "--format", "json")
     assert (again.status, again.json["rows"], again.json["outcomes"]) == (0, [], {})
