@@ -17,6 +17,7 @@ from credit_pipeline.cli.main import main
 from credit_pipeline.sandbox import lifecycle
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
 from credit_pipeline.sandbox.wix_app import WixApp
+from credit_pipeline.sandbox.worlds import WORLDS
 
 OURS = ("CREDIT_PIPELINE_", "WIX_", "DAGSTER_")
 
@@ -113,12 +114,27 @@ def planted() -> Iterator[Sandbox]:
             lifecycle.down(home)
 
 
-@pytest.fixture
-def sandbox(planted: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """The planted sandbox, exported."""
-    for name, value in planted.environment.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module")
+def as_planted(planted: Sandbox) -> Sandbox:
+    """The products as they were planted, whatever the module before this one applied to them."""
+    server = EmbeddedPostgres(planted.home)
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        known = {name for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall()}
+        for name in WORLDS:
+            kept = f"{name}_as_planted"
+            if kept in known:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            new, old = (name, kept) if kept in known else (kept, name)
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (new, old))))
     return planted
+
+
+@pytest.fixture
+def sandbox(as_planted: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """The planted sandbox, exported."""
+    for name, value in as_planted.environment.items():
+        monkeypatch.setenv(name, value)
+    return as_planted
 
 
 @pytest.fixture
