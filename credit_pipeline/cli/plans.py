@@ -11,6 +11,8 @@ from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import RenderableType
 
     from credit_pipeline.services.plan_ports import SavedPlan
@@ -23,13 +25,16 @@ WAITING = frozenset({"proposed", "quarantined", "approved", "applying", "partly_
 @click.argument("system")
 @click.pass_obj
 def plans(session: Session, system: str) -> int:
-    """List saved plans, newest first."""
+    """List saved plans, newest first, and who decided about them."""
     from credit_pipeline.cli.saved_plan import require_installed
 
     found = session.system(system)
     with session.gateways(found) as gateways:
         require_installed(found, gateways)
-        saved = [_line(_with_rows(gateways, plan)) for plan in gateways.plans.plans()]
+        plans = gateways.plans.plans()
+        with gateways.plans.audit_snapshot() as audit:
+            decided = audit.approvals([plan.plan_id for plan in plans])
+        saved = [_line(_with_rows(gateways, plan), decided) for plan in plans]
 
     def text() -> list[RenderableType]:
         from credit_pipeline.cli.render_plan import render_plans
@@ -45,7 +50,7 @@ def _with_rows(gateways: Gateways, plan: SavedPlan) -> SavedPlan:
     return gateways.plans.load(plan.plan_id) if plan.state in WAITING else plan
 
 
-def _line(plan: SavedPlan) -> dict[str, Any]:
+def _line(plan: SavedPlan, decided: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     from collections import Counter
 
     waiting = plan.state in WAITING
@@ -61,6 +66,13 @@ def _line(plan: SavedPlan) -> dict[str, Any]:
         "lanes": dict(sorted(lanes.items())) if waiting else None,
         "approved_rows": sum(1 for row in plan.rows if row.approved),
         "limits_approved": plan.limits_approved,
+        "decisions": [_decision(one) for one in decided if one["plan_id"] == plan.plan_id],
         "failures": list(plan.failures),
         "undoes": plan.undoes,
     }
+
+
+def _decision(one: Mapping[str, Any]) -> dict[str, Any]:
+    """`by` is what the person typed after `--as`, `login` the database user it was decided as."""
+    words = ("decision", "lane", "rows", "login", "four_eyes", "reason")
+    return {word: one[word] for word in words} | {"by": one["approver"], "at": one["decided_at"].isoformat()}

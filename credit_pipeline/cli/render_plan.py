@@ -66,15 +66,24 @@ def render_plans(system: str, plans: Sequence[Mapping[str, Any]]) -> list[Render
     """The saved plans, newest first."""
     if not plans:
         return [unbroken(f"{system}: no plan is saved; credit-pipeline fix {system} makes one")]
-    table = grid("plan", "state", "made (UTC)", "corrections", "approved", numbers=("corrections",))
+    table = grid("plan", "state", "made (UTC)", "corrections", "decided", numbers=("corrections",))
     for plan in plans:
         lanes = ", ".join(f"{count:,} {lane}" for lane, count in (plan["lanes"] or {}).items())
-        lifted = "limits lifted" if plan["limits_approved"] else ""
-        named = counted(plan["approved_rows"], "row") if plan["approved_rows"] else ""
-        approved = ", ".join(filter(None, (lifted, named)))
         state = f"{plan['state']}, undo of {plan['undoes']}" if plan["undoes"] else plan["state"]
-        table.add_row(plan["plan_id"], state, moment(plan["created_at"]), lanes, approved)
+        table.add_row(plan["plan_id"], state, moment(plan["created_at"]), lanes, "\n".join(_decided(plan)))
     return [table, "", unbroken(f"to look at one: credit-pipeline apply {plans[0]['plan_id']}")]
+
+
+def _decided(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Who allowed what. What an earlier plan's approval allows of this one is said without a name."""
+    lanes = {one["lane"] for one in plan["decisions"]}
+    if plan["limits_approved"] and "auto" not in lanes:
+        yield "approved before: limits lifted"
+    if plan["approved_rows"] and "approve" not in lanes:
+        yield f"approved before: {counted(plan['approved_rows'], 'row')}"
+    for one in plan["decisions"]:
+        what = "limits lifted" if one["lane"] == "auto" else counted(one["rows"], "row")
+        yield f"{plain(one['by'])}: {what if one['decision'] == 'approve' else 'rejected'}"
 
 
 def render_decision(decided: Mapping[str, Any]) -> list[RenderableType]:

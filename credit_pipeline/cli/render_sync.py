@@ -35,9 +35,10 @@ def render_webhooks(shown: Mapping[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(f"{system}: {_split(shown['counts'])}", style="bold")]
     if not records:
         return parts
-    table = grid("record", "event", "state", "attempts", numbers=("record", "attempts"))
+    table = grid("record", "event", "state", "attempts", numbers=("record", "attempts"), whole=("event",))
     for one in records:
-        event = f"{plain(one['type'] or one['provider'])}\n  {plain(one['event_id'])[:40]}"
+        whose = f"\n  {plain(one['account'])}" if one["account"] else ""
+        event = f"{plain(one['type'] or one['provider'])}\n  {plain(one['event_id'])[:40]}{whose}"
         when = f"next {moment(one['next_attempt_at'])}" if one["next_attempt_at"] else moment(one["received_at"])
         said = f"\n  {plain(one['said'])}" if one["said"] else ""
         table.add_row(str(one["record"]), event, f"{one['state']}, {when}{said}", str(one["attempts"]))

@@ -318,7 +318,7 @@ def test_waits_grow_to_half_an_hour_and_never_end(story: Alerting) -> None:
 
 def test_it_is_done_when_every_sink_has_it_and_who_comes_late_lets_nothing_go(story: Alerting) -> None:
     note(story.outbox, "run-1")
-    [early] = story.outbox.claim("slow", now=story.rows()[0]["created_at"])
+    [early] = story.outbox.claim("slow", now=story.rows()[0]["created_at"] + timedelta(seconds=1))
     [late] = story.outbox.claim("next", now=early.created_at + timedelta(minutes=11))
     story.outbox.delivered([early], "log")
     story.outbox.settle([early], ["log"], {})

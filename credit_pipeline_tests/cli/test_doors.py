@@ -33,6 +33,14 @@ def test_a_call_says_what_the_door_answered_and_what_goes_on(run: Run, doors: Sa
     assert (record["state"], record["verified"]) == ("failed", True)
 
 
+def test_a_repaired_webhook_is_listed_with_the_account_it_was_about(run: Run, doors: Sandbox) -> None:
+    account = doors.healthy[1]
+    assert run("sandbox", "call", "wix_app", "webhook", account).status == 0
+    record, *_ = run("webhooks", "wix_app", "list", "--format", "json").json["records"]
+    assert run("webhooks", "wix_app", "replay", str(record["record"])).status == 0
+    assert account in run("webhooks", "wix_app", "list", "--state", "repaired").out
+
+
 def test_a_call_that_cannot_be_made_is_one_sentence(run: Run, doors: Sandbox) -> None:
     assert "shop" in run("sandbox", "call", "shop", "opened", "x").sentence
     assert "was refused" in run("sandbox", "call", "wix_app", "provisioned", "no id").sentence

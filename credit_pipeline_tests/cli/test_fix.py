@@ -61,6 +61,18 @@ def test_from_a_dry_run_to_changed_rows_and_nothing_left(run: Run, sandbox: Sand
     approved = run("approve", "--reason", "I looked", plan, "--as", "eva", "--format", "json")
     assert approved.status == 0
     assert (approved.json["lane"], approved.json["released"], approved.json["state"]) == ("auto", 1, "approved")
+    ((decision,), (), *_) = [one["decisions"] for one in run("plans", "wix_app", "--format", "json").json["plans"]]
+    assert decision.pop("at") > dry.json["as_of"]
+    assert decision == {
+        "decision": "approve",
+        "lane": "auto",
+        "rows": 1,
+        "by": "eva",
+        "login": "postgres",
+        "four_eyes": False,
+        "reason": "I looked",
+    }
+    assert "eva: limits lifted" in run("plans", "wix_app").out
 
     shown = run("apply", plan)
     assert shown.status == 1
@@ -98,6 +110,7 @@ def test_a_rejected_plan_cannot_be_applied(run: Run, sandbox: Sandbox) -> None:
     applied = run("apply", plan, "--live")
     assert applied.status == 2
     assert f"{plan}: the plan is rejected" in applied.sentence
+    assert "eva: rejected" in run("plans", "wix_app").out
     assert balance(sandbox, account) == before
 
 
@@ -109,6 +122,9 @@ def test_rows_for_a_person_are_released_by_name_only(run: Run, sandbox: Sandbox)
     assert "no waiting row of lane auto" in refused.sentence
     named = run("approve", plan, "--code", "renewal_missing", "--as", "eva", "--reason", "checked", "--format", "json")
     assert (named.json["lane"], named.json["released"]) == ("approve", 1)
+    assert "eva: 1 row " in run("plans", "wix_app").out
+    run("fix", "wix_app", "--account", account)
+    assert "approved before" in run("plans", "wix_app").out, "the same row, planned anew, keeps its approval"
 
 
 def test_a_plan_that_is_not_there_is_one_sentence(run: Run, sandbox: Sandbox) -> None:
