@@ -33,6 +33,14 @@ CROSS JOIN LATERAL (
           to_char((now() - %(within)s::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 ) AS made WHERE made.changes > 0
 """
+# Leans on correction_plan_newest and audit_plan. A plan is applied within 24 hours of its making.
+_ALONE = """
+SELECT count(DISTINCT a.account) AS accounts
+FROM credit_pipeline.correction_plan AS p JOIN credit_pipeline.audit AS a ON a.plan_id = p.plan_id
+WHERE p.system = %(system)s AND p.facts ? 'scope' AND p.created_at > now() - %(within)s::interval - interval '24 hours'
+  AND a.payload::jsonb ->> 'lane' = 'auto' AND a.at COLLATE "C" >=
+      to_char((now() - %(within)s::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+"""
 # The history of credit_pipeline.allowance_of. Leans on act_subject.
 _FORMER = """
 SELECT p.key AS plan, a.at, (p.value ->> 'was')::bigint AS credits
@@ -69,6 +77,13 @@ def automatic_changes(
     """Account → automatic corrections of it in the last `within`, by the audit and the database's clock."""
     words = {"system": system, "accounts": sorted(set(accounts)), "within": within}
     return {AccountId(row["account"]): row["changes"] for row in cursor.execute(_AUTOMATIC, words)}
+
+
+def changed_alone(cursor: Cursor, system: str, within: timedelta) -> int:
+    """How many accounts were corrected automatically in the last `within`, each by a plan for it alone."""
+    row = cursor.execute(_ALONE, {"system": system, "within": within}).fetchone()
+    assert row is not None
+    return int(row["accounts"])
 
 
 def former_amounts(cursor: Cursor, system: str) -> dict[str, list[Amount]]:

@@ -168,6 +168,11 @@ class PostgresPlans:
         with self._transactions.begin() as cursor:
             return apply_facts.automatic_changes(cursor, self._system, accounts, within)
 
+    def changed_alone(self, within: timedelta) -> int:
+        """How many accounts were corrected automatically in the last `within`, each by a plan for it alone."""
+        with self._transactions.begin() as cursor:
+            return apply_facts.changed_alone(cursor, self._system, within)
+
     def waiting(self, plan_id: str) -> int:
         """How many released rows of the plan have no outcome yet."""
         with self._transactions.begin() as cursor:

@@ -35,7 +35,7 @@ _AT_LEAST = {"canary": 1, "batch": 1, "flap_changes": 1}
 
 def ceilings_of(limits: Limits, facts: PlanFacts, *, lifted: bool = False) -> Ceilings:
     """The policy's limits for a plan of these facts; `lifted` by an approval of its automatic lane."""
-    rows = min(limits.rows_ceiling, max(limits.rows_floor, int(limits.rows_share * facts.population)))
+    rows = most_rows(limits, facts.population)
     budget = max(limits.credits_allowances * facts.largest_allowance, int(limits.credits_share * facts.entitlements))
     return Ceilings(
         rows=None if lifted else rows,
@@ -49,6 +49,11 @@ def ceilings_of(limits: Limits, facts: PlanFacts, *, lifted: bool = False) -> Ce
         canary=min(limits.canary, limits.batch),
         batch=limits.batch,
     )
+
+
+def most_rows(limits: Limits, population: int) -> int:
+    """Accounts of so many that may be changed without a person's approval."""
+    return min(limits.rows_ceiling, max(limits.rows_floor, int(limits.rows_share * population)))
 
 
 def tightened(ceilings: Ceilings, asked: Mapping[str, float]) -> tuple[Ceilings, tuple[Failure, ...]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from credit_pipeline.domain.ceilings import Ceilings
+from credit_pipeline.domain.ceilings import Ceilings, most_rows
 from credit_pipeline.domain.corrections import Correction, Lane
 from credit_pipeline.domain.policy import Limits
 from credit_pipeline.domain.verdict import Failure, PlanFacts, Verdict, share
@@ -67,6 +67,22 @@ def judge_plan(
         *_automation(plan_id, there),
     ]
     return Verdict(failures=tuple(failures))
+
+
+def judge_alone(system: str, changed: int, population: int, limits: Limits, window: timedelta) -> Failure | None:
+    """Whether one account more may be corrected by itself: in `window` no more than one plan for all may change.
+
+    A plan alias mapped to a larger plan by mistake is caught where a complete run would change many at once. Without
+    this it would go through webhook by webhook, each a plan of one row.
+    """
+    limit = most_rows(limits, population)
+    if changed < limit:
+        return None
+    sentence = (
+        f"{share(changed, population)} accounts were corrected one by one in {window.total_seconds() / 3600:g} h, "
+        f"limit {limit}: see in one plan what else is found, with credit-pipeline fix {system}"
+    )
+    return Failure(guard="rows", sentence=sentence)
 
 
 def _collection(facts: PlanFacts, unanswered: int, answers_ratio: float) -> Iterator[Failure]:

@@ -1,15 +1,18 @@
 """What the guards judge an apply by, read from database and billing at the moment they are asked. Nothing is judged."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from credit_pipeline.domain.corrections import Lane
-from credit_pipeline.domain.guards import BillingPin, Circumstances
+from credit_pipeline.domain.guards import BillingPin, Circumstances, judge_alone
 from credit_pipeline.domain.row_guards import RowFacts
+from credit_pipeline.domain.verdict import Failure
 from credit_pipeline.services.in_force import in_force
 from credit_pipeline.services.plan_ports import PlanRow, SavedPlan
 from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.system import CreditSystem
+
+DAY = timedelta(hours=24)
 
 
 def row_facts(system: CreditSystem, gateways: Gateways, rows: Sequence[PlanRow], *, now: datetime) -> RowFacts:
@@ -55,6 +58,13 @@ def circumstances(
         flapping=flapping,
         pin=_billing_pin(system, gateways) if live else None,
     )
+
+
+def alone_refused(system: CreditSystem, gateways: Gateways) -> Failure | None:
+    """Why no other account may be corrected by itself for now, as of the last complete collection's population."""
+    last = gateways.memory.last_collection()
+    changed = gateways.plans.changed_alone(DAY)
+    return judge_alone(system.name, changed, last.population if last else 0, system.policy.limits, DAY)
 
 
 def lifts_limits(plan: SavedPlan) -> bool:

@@ -168,6 +168,10 @@ class PlanStore(Protocol):
         clock. An account without any may be missing."""
         ...
 
+    def changed_alone(self, within: timedelta) -> int:
+        """How many accounts were corrected automatically in the last `within`, each by a plan for it alone."""
+        ...
+
     def waiting(self, plan_id: str) -> int:
         """How many released rows of the plan have no outcome yet."""
         ...

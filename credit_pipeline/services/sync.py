@@ -18,6 +18,7 @@ from credit_pipeline.services import correct
 from credit_pipeline.services.applying import Applying, breaking, broken_invariant, note_end
 from credit_pipeline.services.check import check
 from credit_pipeline.services.decision_log import DecisionLog
+from credit_pipeline.services.guard_facts import alone_refused
 from credit_pipeline.services.plan_ports import PlanRow, RowOutcome, SavedPlan
 from credit_pipeline.services.ports import Gateways
 from credit_pipeline.services.report import Report
@@ -150,6 +151,8 @@ class Sync:
         codes = tuple(mismatch.code for mismatch in report.mismatches)
         refused = Synced(account_id=account, outcome=SyncOutcome.REFUSED, sentence="", codes=codes)
         try:
+            if full := alone_refused(self.system, self.gateways):
+                return replace(refused, sentence=full.sentence)
             plan = correct.propose(self.system, self.gateways, replace(report, facts=_alone(report, account)))
             refused = replace(refused, plan_id=plan.plan_id)
             now = self.clock()

@@ -115,6 +115,22 @@ def test_automatic_changes_are_counted_by_account_and_time(product: Product, pla
     assert plans.automatic_changes([], DAY) == {}
 
 
+def test_accounts_changed_by_plans_of_their_own_are_counted_by_time(product: Product, plans: PostgresPlans) -> None:
+    def of_its_own(correction: Correction) -> None:
+        plan_id = applied(plans, correction)
+        scope = "facts || jsonb_build_object('scope', 'an account')"
+        product.run(f"UPDATE credit_pipeline.correction_plan SET facts = {scope} WHERE plan_id = '{plan_id}'")
+
+    applied(plans, an_upgrade("a"), an_upgrade("b"))
+    assert plans.changed_alone(DAY) == 0, "a plan for all"
+    of_its_own(an_upgrade("c"))
+    assert (plans.changed_alone(DAY), plans.changed_alone(timedelta())) == (1, 0)
+    product.run("UPDATE app_instances SET plan_id = 'starter', credits_total = 1000 WHERE instance_id = 'c'")
+    of_its_own(a_correction("c", an_upgrade("c").steps[1], seen=("starter", 1000, 0)))
+    of_its_own(a_claw_back("d"))
+    assert plans.changed_alone(DAY) == 1, "an account counts once, and what a person released not at all"
+
+
 def test_rows_wait_until_they_have_an_outcome_and_only_if_released(product: Product, plans: PostgresPlans) -> None:
     rows = [an_upgrade("a"), an_upgrade("b"), a_claw_back("c"), a_claw_back("d")]
     plan_id = plans.save(a_plan(*rows)).plan_id

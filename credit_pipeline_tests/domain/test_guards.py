@@ -8,7 +8,7 @@ import pytest
 
 from credit_pipeline.domain.ceilings import ceilings_of
 from credit_pipeline.domain.corrections import AdjustCredits, Correction, Lane, Seen, SetPlan
-from credit_pipeline.domain.guards import BillingPin, Circumstances, judge_collection, judge_plan
+from credit_pipeline.domain.guards import BillingPin, Circumstances, judge_alone, judge_collection, judge_plan
 from credit_pipeline.domain.ids import AccountId, BillingId
 from credit_pipeline.domain.policy import Limits
 from credit_pipeline.domain.verdict import PlanFacts, Verdict
@@ -263,6 +263,27 @@ def test_flapping_is_measured_by_a_share_of_the_rows_and_one_row_stops_nobody() 
     assert judge(rows(197), facts(population=4000), flapping=3).failures[0].guard == "flap"
     assert judge(rows(198), facts(population=4000), flapping=2).go
     assert not judge(rows(99), facts(), flapping=1, limits=Limits(flap_floor=0, flap_share=0.009)).go
+
+
+@pytest.mark.parametrize(
+    ("changed", "population", "limits", "limit"),
+    [
+        (4, 0, Limits(), None),
+        (5, 0, Limits(), "5/0 accounts were corrected one by one in 24 h, limit 5"),
+        (99, 2_000, Limits(), None),
+        (100, 2_000, Limits(), "100/2,000 (5.0%) accounts were corrected one by one in 24 h, limit 100"),
+        (199, 10**6, Limits(), None),
+        (200, 10**6, Limits(), "200/1,000,000 (0.0%) accounts were corrected one by one in 24 h, limit 200"),
+        (0, 10**6, Limits(rows_ceiling=0), "0/1,000,000 (0.0%) accounts were corrected one by one in 24 h, limit 0"),
+    ],
+)
+def test_accounts_corrected_one_by_one_are_limited_like_those_of_one_plan(
+    changed: int, population: int, limits: Limits, limit: str | None
+) -> None:
+    failure = judge_alone("wix_app", changed, population, limits, timedelta(hours=24))
+    said = None if limit is None else f"{limit}: see in one plan what else is found, with credit-pipeline fix wix_app"
+    assert (failure.sentence if failure else None) == said
+    assert failure is None or failure.guard == "rows"
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,9 @@ class _Plans:
         ours = Counter(row["account_id"] for row in self.world.audit)
         return {account: ours[account] + self.world.corrected.get(account, 0) for account in accounts}
 
+    def changed_alone(self, within: timedelta) -> int:
+        return 0
+
     def waiting(self, plan_id: str) -> int:
         return len([r for r in self._plan(plan_id).rows if r.outcome is None and r.correction.lane is Lane.AUTO])
 
