@@ -10,9 +10,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")  # a loaded machine is no fault of what is tested
 
 _LONG = {"test_demo", "test_daemon", "test_every_boundary", "test_ui", "test_runbook"}
 

@@ -55,7 +55,8 @@ SELECT c.stopped_at, c.stop_reason, (
     ORDER BY a.id LIMIT 1) AS who
 FROM credit_pipeline.control AS c WHERE c.system = %(system)s
 """
-# The row is held by a batch that is being applied, and by nobody else for longer than a moment.
+# Batches hold it shared, one after the other (`admit`): who waits for it goes before the next one.
+_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.stop ' || %(system)s, 0))"
 _SWITCH = (
     "SELECT c.stopped_at, c.stop_reason FROM credit_pipeline.control AS c WHERE c.system = %(system)s FOR NO KEY UPDATE"
 )
@@ -167,6 +168,7 @@ class PostgresLifecycle:
     def _switch(self, statement: str, decided: Decided, *, stop: bool) -> bool:
         words = {"system": self._system, "who": decided.who, "reason": decided.reason}
         with self._begin() as cursor:
+            cursor.execute(_TURN, words)
             before = self._control(cursor, _SWITCH)
             if (before["stopped_at"] is not None) is stop:
                 return False

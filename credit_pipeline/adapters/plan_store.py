@@ -143,12 +143,10 @@ class PostgresPlans:
     def hold(self, plan_id: str, held: Mapping[int, tuple[str, str]]) -> None:
         """Gives waiting rows a final outcome without a write: seq → (outcome, sentence)."""
         assert all(outcome in _HELD for outcome, _ in held.values()), "hold() never reports a change"
-        words = {
-            "plan": plan_id,
-            "system": self._system,
-            "seqs": list(held),
+        words: dict[str, Any] = {"plan": plan_id, "system": self._system, "seqs": list(held)}
+        words |= {
             "outcomes": [outcome for outcome, _ in held.values()],
-            "failures": [sentence for _, sentence in held.values()],
+            "failures": [said for _, said in held.values()],
         }
         with self._transactions.begin() as cursor:
             cursor.execute(_HOLD, words)

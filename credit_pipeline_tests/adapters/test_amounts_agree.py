@@ -38,7 +38,7 @@ def written(starter: int | None, pro: int | None) -> CreditSystem:
 def test_guard_and_judgement_agree_on_every_amount(databases: Databases) -> None:
     url = databases.new(databases.template("amounts_agree", an_installed_product))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(histories, starts)
     def agree(history: list[tuple[bool, int | None, int | None]], quarters: list[int]) -> None:
         with psycopg.connect(url, row_factory=dict_row) as connection:

@@ -215,7 +215,7 @@ def test_a_restore_gives_back_no_more_than_was_recorded_as_lost(product: Product
     assert restored(250, "restore:f1,f2,f3") == ("changed", None)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(corrections())
 def test_what_python_saves_the_database_finds_in_order(product: Product, correction: Correction) -> None:
     """Whatever letters and amounts: the two agree on the text, its hash, and what the columns say."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_pipeline.adapters.email_digest import email_digest
@@ -547,7 +547,6 @@ SUBSCRIPTION_KEYS = sorted(a_subscription() | {"current_period_start": START})
 INVOICE_KEYS = sorted(an_invoice() | {"subscription": "sub_1"})
 
 
-@settings(deadline=None)
 @given(key=st.sampled_from(SUBSCRIPTION_KEYS), value=JSON, part=st.sampled_from(["top", "item", "price"]))
 def test_whatever_a_value_is_a_subscription_is_a_row_of_the_table_or_refused(key, value, part):
     if part == "top":
@@ -564,7 +563,6 @@ def test_whatever_a_value_is_a_subscription_is_a_row_of_the_table_or_refused(key
     assert table["lookup"].to_pylist()[0] in ("answered", "error")
 
 
-@settings(deadline=None)
 @given(key=st.sampled_from(INVOICE_KEYS), value=JSON, line_key=st.sampled_from(sorted(a_line() | an_old_line())))
 def test_whatever_a_value_is_an_invoice_is_evidence_a_doubt_or_refused(key, value, line_key):
     for sent in (an_invoice() | {key: value}, an_invoice(a_line() | {line_key: value})):

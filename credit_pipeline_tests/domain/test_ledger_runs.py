@@ -196,7 +196,7 @@ STRANGE = st.tuples(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None, print_blob=True)
+@settings(max_examples=EXAMPLES, print_blob=True)
 @given(
     facts=STORIES,
     strange=st.lists(STRANGE, max_size=3),

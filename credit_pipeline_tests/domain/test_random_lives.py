@@ -95,7 +95,7 @@ def check_nothing_is_missed(product: Product, *, live: bool) -> None:
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "dry"])
-@settings(max_examples=400, deadline=None, print_blob=True)
+@settings(max_examples=400, print_blob=True)
 @given(
     grants_by=st.sampled_from(list(GrantsBy)),
     stamp=st.sampled_from(list(Stamp)),

@@ -49,7 +49,7 @@ def automatic(account: Account, now: datetime) -> list[GrantCredits]:
     return [step for one in made if one.lane is Lane.AUTO for step in one.steps if isinstance(step, GrantCredits)]
 
 
-@settings(max_examples=EXAMPLES, deadline=None, print_blob=True)
+@settings(max_examples=EXAMPLES, print_blob=True)
 @given(facts=STORIES, moment=MOMENTS)
 def test_the_judgement_says_what_the_story_knows(facts: Mapping[str, Any], moment: timedelta) -> None:
     story = told(facts)

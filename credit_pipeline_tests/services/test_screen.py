@@ -156,7 +156,7 @@ def _screened(people: list, policy: Policy) -> tuple[Screened, list[dict], list[
     st.sampled_from([Renewal.RESET_USED, Renewal.NONE]),
     st.sampled_from(Trial),
 )
-@settings(max_examples=200, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=200, phases=[Phase.explicit, Phase.generate])
 def test_the_screen_drops_only_what_classify_finds_healthy(people: list, renewal: Renewal, trial: Trial) -> None:
     policy = Policy(renewal=renewal, trial=trial)
     screened, balances, observations = _screened(people, policy)

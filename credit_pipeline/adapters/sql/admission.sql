@@ -134,6 +134,9 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'CP006', MESSAGE =
             'this server is a read-only standby: use the URL of the primary';
     END IF;
+    -- `stop` waits here for the batch under way, and this queue is in order; that for a row lets the next batch past it.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('credit_pipeline.stop ' || p.system, 0))
+        FROM credit_pipeline.correction_plan AS p WHERE p.plan_id = admit.plan_id;
     SELECT k.* INTO head FROM credit_pipeline.control AS k
         JOIN credit_pipeline.correction_plan AS p ON p.system = k.system
         WHERE p.plan_id = admit.plan_id FOR NO KEY UPDATE OF k;
