@@ -62,6 +62,8 @@ def circumstances(
 
 def alone_refused(system: CreditSystem, gateways: Gateways) -> Failure | None:
     """Why no other account may be corrected by itself for now, as of the last complete collection's population."""
+    if not gateways.memory.installed():
+        return None  # whoever saves the plan says so
     last = gateways.memory.last_collection()
     changed = gateways.plans.changed_alone(DAY)
     return judge_alone(system.name, changed, last.population if last else 0, system.policy.limits, DAY)
