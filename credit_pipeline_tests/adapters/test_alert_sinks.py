@@ -18,7 +18,7 @@ from credit_pipeline_tests.adapters.counter_product import PUBLIC
 SAID = Message(
     title="acme: 2 findings to act on: 2 new", lines=("2 error", "next: credit-pipeline mismatches acme list")
 )
-SOON = timedelta(seconds=0.4)
+SOON = timedelta(seconds=2)
 BOTH = replace(
     PUBLIC,
     alerts=AlertsConfig(
@@ -69,7 +69,7 @@ def test_a_server_that_answers_a_byte_at_a_time_is_left_alone_in_time(chat: Chat
     chat.how = "drip"
     began = time.monotonic()
     failed = refusal(chat.url)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert (str(failed), failed.down) == ("acme: the webhook of HOOK_URL did not answer in time: check it", True)
 
 

@@ -32,9 +32,9 @@ IMPATIENT = Patience(
     wait_max=timedelta(milliseconds=2),
     wait_jitter=timedelta(0),
     retry_after_cap=timedelta(milliseconds=150),
-    connect=timedelta(seconds=2),
-    read=timedelta(seconds=2),
-    request=timedelta(seconds=4),
+    connect=timedelta(seconds=10),
+    read=timedelta(seconds=10),
+    request=timedelta(seconds=30),
 )
 VERSION, OLD = "2026-10-28.endive", "2024-06-20"
 MANY = 450
@@ -401,12 +401,12 @@ def test_an_api_that_dies_in_the_middle_leaves_an_incomplete_pull(large):
 def test_the_pull_ends_at_its_deadline(large):
     large.faults.add("slow_drip", endpoint="subscriptions", skip=1, times=None)
 
-    with a_client(large, deadline=timedelta(milliseconds=700)) as client:
+    with a_client(large, deadline=timedelta(seconds=3)) as client:
         began = time.monotonic()
         pull = client.pull(None, NOW)
         took = time.monotonic() - began
 
-    assert (pull.enumerated, named(pull), took < 3) == (False, everyone(100), True)
+    assert (pull.enumerated, named(pull), took < 30) == (False, everyone(100), True)
 
 
 def test_the_client_keeps_below_its_rate(server):
