@@ -23,24 +23,25 @@ _UPCOMING = """
 SELECT c.seq FROM credit_pipeline.correction AS c
 WHERE c.plan_id = %(plan)s AND c.system = %(system)s AND c.outcome IS NULL ORDER BY c.account, c.seq
 """
-# Leans on audit_account, once an account; `at` is UTC text whose order is that of time.
+# UTC text whose order is that of time.
+_LATELY = """a.at COLLATE "C" >=
+          to_char((now() - %(within)s::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+# Leans on audit_account, once an account.
 _AUTOMATIC = """
 SELECT n.account, made.changes FROM unnest(%(accounts)s::text[]) AS n (account)
 CROSS JOIN LATERAL (
     SELECT count(*) AS changes FROM credit_pipeline.audit AS a
     WHERE a.system = %(system)s AND a.account = n.account AND a.payload::jsonb ->> 'lane' = 'auto'
-      AND a.at COLLATE "C" >=
-          to_char((now() - %(within)s::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+      AND {lately}
 ) AS made WHERE made.changes > 0
-"""
+""".replace("{lately}", _LATELY)
 # Leans on correction_plan_newest and audit_plan. A plan is applied within 24 hours of its making.
 _ALONE = """
 SELECT count(DISTINCT a.account) AS accounts
 FROM credit_pipeline.correction_plan AS p JOIN credit_pipeline.audit AS a ON a.plan_id = p.plan_id
 WHERE p.system = %(system)s AND p.facts ? 'scope' AND p.created_at > now() - %(within)s::interval - interval '24 hours'
-  AND a.payload::jsonb ->> 'lane' = 'auto' AND a.at COLLATE "C" >=
-      to_char((now() - %(within)s::interval) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-"""
+  AND a.payload::jsonb ->> 'lane' = 'auto' AND {lately}
+""".replace("{lately}", _LATELY)
 # The history of credit_pipeline.allowance_of. Leans on act_subject.
 _FORMER = """
 SELECT p.key AS plan, a.at, (p.value ->> 'was')::bigint AS credits

@@ -31,10 +31,10 @@ def plans(session: Session, system: str) -> int:
     found = session.system(system)
     with session.gateways(found) as gateways:
         require_installed(found, gateways)
-        plans = gateways.plans.plans()
+        newest = gateways.plans.plans()
         with gateways.plans.audit_snapshot() as audit:
-            decided = audit.approvals([plan.plan_id for plan in plans])
-        saved = [_line(_with_rows(gateways, plan), decided) for plan in plans]
+            decided = audit.approvals([plan.plan_id for plan in newest])
+        saved = [_line(_with_rows(gateways, plan), decided) for plan in newest]
 
     def text() -> list[RenderableType]:
         from credit_pipeline.cli.render_plan import render_plans

@@ -1,4 +1,4 @@
-"""What the guards judge an apply by, read from database and billing at the moment they are asked. Nothing is judged."""
+"""What the guards judge an apply by, read from database and billing when they are asked. Rules are in domain/."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
@@ -17,6 +18,10 @@ from credit_pipeline_tests.incidents.gate import Gate, until
 from credit_pipeline_tests.incidents.world import SYSTEM, World
 
 EVA = Decided(who="eva", reason="refunded by hand")
+QUEUES = """
+SELECT locktype FROM pg_locks WHERE NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 @pytest.fixture
@@ -150,6 +155,9 @@ def test_stop_ends_an_apply_within_a_batch_and_resume_lets_it_be_finished(world:
         until(lambda: gate.waiting() == 1)
         stopper.start()
         until(lambda: gate.waiting() == 2)
+        with psycopg.connect(world.url) as looking:
+            kinds = {kind for (kind,) in looking.execute(QUEUES).fetchall()}
+        assert "advisory" in kinds, "stop waits where the next batch cannot overtake it"
     for thread in (applier, stopper):
         thread.join(60)
     [refusal] = refusals
