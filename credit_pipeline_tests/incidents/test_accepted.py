@@ -156,8 +156,8 @@ def test_stop_ends_an_apply_within_a_batch_and_resume_lets_it_be_finished(world:
         stopper.start()
         until(lambda: gate.waiting() == 2)
         with psycopg.connect(world.url) as looking:
-            kinds = {kind for (kind,) in looking.execute(QUEUES).fetchall()}
-        assert "advisory" in kinds, "stop waits where the next batch cannot overtake it"
+            queues = [queue for (queue,) in looking.execute(QUEUES).fetchall()]
+        assert queues == ["advisory"] * 2, "the batch at the gate, and stop where the next batch cannot overtake it"
     for thread in (applier, stopper):
         thread.join(60)
     [refusal] = refusals
