@@ -6,7 +6,7 @@ stands in `orchestration/assemble.py`.
 
 import dagster as dg
 
-from credit_pipeline.adapters.system_yaml import load_systems
+from credit_pipeline.config.loader import load_systems
 from credit_pipeline.orchestration.assemble import reconciliation_defs
 
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from credit_pipeline.adapters.plan_store import PostgresPlans
-from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services.plan_ports import RowOutcome
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.adapters.plans.store import PostgresPlans
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.services.plans.ports import RowOutcome
 
 
 class MovedPlans(PostgresPlans):

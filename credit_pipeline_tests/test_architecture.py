@@ -14,30 +14,20 @@ PACKAGE = Path(credit_pipeline.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "domain": set[str](),
-    "services": {"domain"},
-    "adapters": {"domain", "services"},
-    "orchestration": {"domain", "services", "adapters"},
-    "components": {"domain", "services", "adapters", "orchestration"},
-    "definitions": {"adapters", "orchestration", "components"},
-    "sandbox": {"domain", "services", "adapters", "orchestration"},
-    "cli": {"domain", "services", "adapters", "orchestration", "sandbox"},
+    "config": {"domain"},
+    "services": {"domain", "config"},
+    "adapters": {"domain", "config", "services"},
+    "orchestration": {"domain", "config", "services", "adapters"},
+    "components": {"domain", "config", "services", "adapters", "orchestration"},
+    "definitions": {"config", "orchestration", "components"},
+    "sandbox": {"domain", "config", "services", "adapters", "orchestration"},
+    "cli": {"domain", "config", "services", "adapters", "orchestration", "sandbox"},
 }
 """Room → the rooms it may import besides itself."""
-PORTS_ONLY = {
-    f"credit_pipeline.services.{name}"
-    for name in (
-        "ports",
-        "source_ports",
-        "memory_ports",
-        "plan_ports",
-        "inbox_ports",
-        "alert_ports",
-        "lifecycle_ports",
-        "tables",
-        "system",
-    )
+PORTS_ONLY = {"credit_pipeline.services.gateways", "credit_pipeline.services.collect.tables"} | {
+    f"credit_pipeline.services.{room}.ports" for room in ("alerts", "collect", "findings", "plans", "reconcile", "sync")
 }
-"""All that adapters know of the services: the promises they keep, and the configuration as a value."""
+"""All that adapters know of the services: the promises they keep."""
 DAGSTER_ROOMS = {"orchestration", "components", "definitions"}
 DAGSTER = {"dagster", "dagster_postgres", "dagster_webserver", "dagster_shared"}
 IMPURE = {"os", "time", "subprocess", "socket", "random", "secrets", "logging", "pathlib", "threading", "sqlite3"}
@@ -97,7 +87,7 @@ def test_only_the_dagster_rooms_import_dagster(path: Path) -> None:
     assert not used or room_of(path) in DAGSTER_ROOMS
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "domain").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "domain").rglob("*.py")), ids=lambda path: path.name)
 def test_the_domain_is_standard_library_without_clock_or_environment(path: Path) -> None:
     outside = {module.partition(".")[0] for module, _ in imports_of(path)} - {"credit_pipeline"}
     assert outside <= sys.stdlib_module_names - IMPURE
@@ -184,9 +174,9 @@ WRITES = re.compile(
     re.VERBOSE,
 )
 DOORS = {
-    "adapters/sql/write_counter.sql": {"{table}"},
-    "adapters/sql/webhook_told.sql": {"{table}"},
-    "adapters/sql/write_ledger.sql": {"{balances}", "{tiers}", "{mapping}", "{subscriptions}"},
+    "adapters/install/sql/write_counter.sql": {"{table}"},
+    "adapters/install/sql/webhook_told.sql": {"{table}"},
+    "adapters/install/sql/write_ledger.sql": {"{balances}", "{tiers}", "{mapping}", "{subscriptions}"},
 }
 """The files with statements that write product tables, one a layout and one for webhooks, and which. Transactions are
 the product's."""

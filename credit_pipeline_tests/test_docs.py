@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from credit_pipeline.adapters.system_schema import SystemAttributes
 from credit_pipeline.cli.main import COMMANDS, cli
+from credit_pipeline.config.attributes import SystemAttributes
 from credit_pipeline.domain.codes import CODES
 
 ROOT = Path(__file__).parent.parent

@@ -12,16 +12,16 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from credit_pipeline.adapters.home_history import Place, Server, history_word, open_history, server_of
+from credit_pipeline.adapters.history.home import Place, Server, history_word, open_history, server_of
+from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig, StripeConfig, WixConfig
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.ports import Gateways
-from credit_pipeline.services.source_ports import Store
-from credit_pipeline.services.system import CreditSystem, LedgerStoreConfig, StripeConfig, WixConfig
+from credit_pipeline.services.collect.ports import Store
+from credit_pipeline.services.gateways import Gateways
 
 if TYPE_CHECKING:
-    from credit_pipeline.adapters.billing_stripe import StripeBilling
-    from credit_pipeline.adapters.billing_wix import WixBilling
-    from credit_pipeline.adapters.memory import PostgresMemory
+    from credit_pipeline.adapters.billing.stripe.billing import StripeBilling
+    from credit_pipeline.adapters.billing.wix.billing import WixBilling
+    from credit_pipeline.adapters.history.memory import PostgresMemory
 
 
 @contextmanager
@@ -34,11 +34,11 @@ def open_gateways(
     a variable is missing or is not what it should be.
     """
     # Heavy imports: a command that shows help need not wait for database drivers.
-    from credit_pipeline.adapters.inbox import PostgresInbox
-    from credit_pipeline.adapters.memory import PostgresMemory
-    from credit_pipeline.adapters.outbox import PostgresOutbox
-    from credit_pipeline.adapters.plan_store import PostgresPlans
-    from credit_pipeline.adapters.snapshots import ParquetSnapshots
+    from credit_pipeline.adapters.alerts.outbox import PostgresOutbox
+    from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
+    from credit_pipeline.adapters.history.memory import PostgresMemory
+    from credit_pipeline.adapters.inbox.webhooks import PostgresInbox
+    from credit_pipeline.adapters.plans.store import PostgresPlans
 
     check_environment(system, environ)
     reader, reading = database_of(system, environ, Role.READER)
@@ -91,7 +91,7 @@ def database_of(system: CreditSystem, environ: Mapping[str, str], role: Role) ->
 
     Raises ConfigurationError where none of them is set, or it is no URL.
     """
-    from credit_pipeline.adapters.postgres import libpq_url
+    from credit_pipeline.adapters.postgres.connections import libpq_url
 
     for name in _urls_of(system, role):
         if environ.get(name, "").strip():
@@ -141,8 +141,8 @@ def _urls_of(system: CreditSystem, role: Role) -> list[str]:
 
 
 def _store(system: CreditSystem, url: str) -> Store:
-    from credit_pipeline.adapters.store_counter import CounterStore
-    from credit_pipeline.adapters.store_ledger import LedgerStore
+    from credit_pipeline.adapters.stores.counter import CounterStore
+    from credit_pipeline.adapters.stores.ledger import LedgerStore
 
     return LedgerStore(system, url) if isinstance(system.store, LedgerStoreConfig) else CounterStore(system, url)
 
@@ -163,7 +163,7 @@ def _address(billing: WixConfig | StripeConfig, environ: Mapping[str, str]) -> t
 
 
 def _wix(system: str, billing: WixConfig, environ: Mapping[str, str], base_url: str, name: str) -> "WixBilling":
-    from credit_pipeline.adapters.billing_wix import WixBilling
+    from credit_pipeline.adapters.billing.wix.billing import WixBilling
 
     return WixBilling(
         system=system,
@@ -180,7 +180,7 @@ def _wix(system: str, billing: WixConfig, environ: Mapping[str, str], base_url: 
 def _stripe(
     system: CreditSystem, billing: StripeConfig, environ: Mapping[str, str], base_url: str, name: str
 ) -> "StripeBilling":
-    from credit_pipeline.adapters.billing_stripe import StripeBilling
+    from credit_pipeline.adapters.billing.stripe.billing import StripeBilling
 
     return StripeBilling(
         system=system.name,

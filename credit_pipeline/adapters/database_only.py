@@ -8,14 +8,14 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from credit_pipeline.adapters.connect import Role, database_of, history_of
-from credit_pipeline.adapters.home_history import Server, history_word
-from credit_pipeline.services.lifecycle_ports import Lifecycle
-from credit_pipeline.services.plan_ports import PlanStore
-from credit_pipeline.services.source_ports import Store
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.adapters.history.home import Server, history_word
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.services.collect.ports import Store
+from credit_pipeline.services.findings.ports import Lifecycle
+from credit_pipeline.services.plans.ports import PlanStore
 
 if TYPE_CHECKING:
-    from credit_pipeline.adapters.rights import Rights
+    from credit_pipeline.adapters.install.rights import Rights
 
 
 @contextmanager
@@ -27,8 +27,8 @@ def open_lifecycle(
     With a `server` for histories it is that of the history where the product's database has no schema of ours; without
     one it is always the product's. Raises ConfigurationError where the database's variable is missing.
     """
-    from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
-    from credit_pipeline.adapters.memory import PostgresMemory
+    from credit_pipeline.adapters.findings.lifecycle import PostgresLifecycle
+    from credit_pipeline.adapters.history.memory import PostgresMemory
 
     system, url = database_of(system, environ, Role.APPROVER)
     if server is not None:
@@ -43,8 +43,8 @@ def open_left_behind(
     system: CreditSystem, product: str, environ: Mapping[str, str], server: Server
 ) -> Iterator[Lifecycle | None]:
     """The lifecycle kept elsewhere for the database at `product` before `init`; None where there is none."""
-    from credit_pipeline.adapters.home_history import left_behind
-    from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
+    from credit_pipeline.adapters.findings.lifecycle import PostgresLifecycle
+    from credit_pipeline.adapters.history.home import left_behind
 
     place = left_behind(system, product, server, history_word(environ))
     if place is None:
@@ -57,7 +57,7 @@ def open_left_behind(
 @contextmanager
 def open_plans(system: CreditSystem, environ: Mapping[str, str], role: Role = Role.READER) -> Iterator[PlanStore]:
     """The system's plans and their audit, closed at the end: to be read, or, as the approver, to be decided."""
-    from credit_pipeline.adapters.plan_store import PostgresPlans
+    from credit_pipeline.adapters.plans.store import PostgresPlans
 
     system, url = database_of(system, environ, role)
     with closing(PostgresPlans(url, system)) as plans:
@@ -66,8 +66,8 @@ def open_plans(system: CreditSystem, environ: Mapping[str, str], role: Role = Ro
 
 def open_store(system: CreditSystem, environ: Mapping[str, str]) -> Store:
     """The product's balances, read-only. Nothing is contacted before it is read."""
-    from credit_pipeline.adapters.store_counter import CounterStore
-    from credit_pipeline.adapters.store_ledger import LedgerStore
+    from credit_pipeline.adapters.stores.counter import CounterStore
+    from credit_pipeline.adapters.stores.ledger import LedgerStore
 
     system, url = database_of(system, environ, Role.READER)
     return LedgerStore(system, url) if system.ledger else CounterStore(system, url)
@@ -75,6 +75,6 @@ def open_store(system: CreditSystem, environ: Mapping[str, str]) -> Store:
 
 def writing_rights(system: CreditSystem, environ: Mapping[str, str]) -> "Rights":
     """What the user that plans and applies may do."""
-    from credit_pipeline.adapters.rights import rights_of
+    from credit_pipeline.adapters.install.rights import rights_of
 
     return rights_of(*database_of(system, environ, Role.CORRECTOR))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from credit_pipeline.cli.endings import ACT, COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.exit_codes import ACT, COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 from credit_pipeline.domain.errors import ConfigurationError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from credit_pipeline.services.ports import Gateways
+    from credit_pipeline.services.gateways import Gateways
 
 
 @click.command(cls=Command)
@@ -40,7 +40,7 @@ def account(session: Session, system: str, account: str, picture: Path | None) -
     from datetime import UTC, datetime
 
     from credit_pipeline.cli.named_accounts import refuse_email
-    from credit_pipeline.services.explain import explain
+    from credit_pipeline.services.explain.explain import explain
 
     found, now = session.system(system), datetime.now(UTC)
     refuse_email(found, [account])
@@ -65,9 +65,9 @@ def account(session: Session, system: str, account: str, picture: Path | None) -
 
 
 def _drawn(gateways: Gateways, account: str | None, now: datetime) -> bytes | None:
-    from credit_pipeline.domain.ids import AccountId
+    from credit_pipeline.domain.subjects.ids import AccountId
     from credit_pipeline.orchestration.plots import account_plot
-    from credit_pipeline.services.balance_history import account_histories
+    from credit_pipeline.services.health.balance_history import account_histories
 
     if account is None:
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import ACT, NOTHING
+from credit_pipeline.cli.exit_codes import ACT, NOTHING
 from credit_pipeline.cli.options import SHARED, Command
 from credit_pipeline.cli.session import Session
 from credit_pipeline.domain.errors import NotInstalled
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from credit_pipeline.adapters.connect import Role
-    from credit_pipeline.services.alert_ports import Outbox, Sink, WaitingAlert
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.services.alerts.ports import Outbox, Sink, WaitingAlert
 
 
 @click.group(params=[option() for option in SHARED])
@@ -63,7 +63,7 @@ def list_(ctx: click.Context, limit: int) -> int:
 @click.pass_context
 def send(ctx: click.Context) -> int:
     """Deliver all that waits now, whatever it waits for. Exit status 1 where a sink did not take it."""
-    from credit_pipeline.services.alerts import Drained, drain
+    from credit_pipeline.services.alerts.alerts import Drained, drain
 
     session, system = _of(ctx)
     sinks, looks = _sinks(system), list[Drained]()
@@ -94,7 +94,7 @@ def send(ctx: click.Context) -> int:
 @click.pass_context
 def test(ctx: click.Context) -> int:
     """Send a test message through every sink. Nothing is noted; exit status 1 where a sink did not take it."""
-    from credit_pipeline.services.alerts import try_sinks
+    from credit_pipeline.services.alerts.alerts import try_sinks
 
     session, system = _of(ctx)
     with session.waiting("delivering"):
@@ -118,16 +118,16 @@ def _of(ctx: click.Context) -> tuple[Session, CreditSystem]:
 
 
 def _sinks(system: CreditSystem) -> list[Sink]:
-    from credit_pipeline.adapters.open_alerts import sinks_of
+    from credit_pipeline.adapters.alerts.open_alerts import sinks_of
 
     return sinks_of(system, os.environ)
 
 
 @contextlib.contextmanager
 def _outbox(session: Session, system: CreditSystem, role: Role | None = None) -> Iterator[Outbox]:
+    from credit_pipeline.adapters.alerts.open_alerts import open_outbox
     from credit_pipeline.adapters.connect import Role
-    from credit_pipeline.adapters.open_alerts import open_outbox
-    from credit_pipeline.cli.borrowed import history_server, sandbox_for
+    from credit_pipeline.cli.managed_servers import history_server, sandbox_for
 
     with (
         sandbox_for(session, system),
@@ -142,7 +142,7 @@ def _outbox(session: Session, system: CreditSystem, role: Role | None = None) ->
 
 
 def _line(system: CreditSystem, one: WaitingAlert, sinks: list[str]) -> dict[str, Any]:
-    from credit_pipeline.services.alerts import compose
+    from credit_pipeline.services.alerts.alerts import compose
 
     alert = one.alert
     return {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import ACT, NOTHING
+from credit_pipeline.cli.exit_codes import ACT, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
@@ -42,13 +42,13 @@ def plan_status(plan: Mapping[str, Any]) -> int:
 
 
 def _applied(session: Session, plan_id: str) -> Mapping[str, Any]:
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.cli.managed_servers import sandbox_for
     from credit_pipeline.cli.saved_plan import require_writable, saved_plan
 
     with saved_plan(session, plan_id) as (system, _, _):  # it exists: an unknown id is one sentence and no run
         require_writable(system)
     with sandbox_for(session, system), session.instance() as instance, session.waiting("applying"):
-        from credit_pipeline.orchestration.runs import apply_run
+        from credit_pipeline.orchestration.jobs.runs import apply_run
 
         return apply_run(system, instance, plan_id, dry_run=False, attended=True).plan
 
@@ -57,8 +57,8 @@ def _previewed(session: Session, plan_id: str) -> Mapping[str, Any]:
     from datetime import UTC, datetime
 
     from credit_pipeline.cli.saved_plan import saved_plan
-    from credit_pipeline.services.correct import guard
-    from credit_pipeline.services.plan_report import PlanReport
+    from credit_pipeline.services.plans.correct import guard
+    from credit_pipeline.services.plans.report import PlanReport
 
     with saved_plan(session, plan_id) as (system, gateways, plan):
         if plan.state not in _WAITING:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decided import until_option
-from credit_pipeline.cli.endings import ACT, NOTHING
+from credit_pipeline.cli.decision_options import until_option
+from credit_pipeline.cli.exit_codes import ACT, NOTHING
 from credit_pipeline.cli.options import SHARED, Command, accounts_option
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.domain.audit import Anchor
-    from credit_pipeline.services.plan_ports import AuditSnapshot
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.domain.corrections.audit import Anchor
+    from credit_pipeline.services.plans.ports import AuditSnapshot
 
 _ANCHOR = re.compile(r"(\d{1,18}):([0-9a-fA-F]{64})")
 
@@ -63,12 +63,12 @@ def verify(ctx: click.Context, heads: list[tuple[int, str]]) -> int:
     Every hash, number, key, grant and correction is compared, and the heads noted in the working folder must still be
     in the chain. Exit status 0 when all agree, 1 when something does not, 2 when it could not be read.
     """
-    from credit_pipeline.services import audit as judge
+    from credit_pipeline.services.audit.verify import verify as judge
 
     session, system = _of(ctx)
     anchors, unreadable = _noted(session, system, heads)
     with _snapshot(session, system) as snapshot, session.waiting("verifying"):
-        found = judge.verify(system.name, snapshot, anchors, unreadable=unreadable)
+        found = judge(system.name, snapshot, anchors, unreadable=unreadable)
 
     def text() -> list[RenderableType]:
         from credit_pipeline.cli.render_audit import render_verification
@@ -102,8 +102,8 @@ def export(
     pack is written and the chain does not verify.
     """
     from credit_pipeline.cli.audit_pack import EvidencePack, free_folder
-    from credit_pipeline.services import audit as judge
-    from credit_pipeline.services.audit_pack import Wanted
+    from credit_pipeline.services.audit.pack import Wanted
+    from credit_pipeline.services.audit.verify import verify as judge
 
     session, system = _of(ctx)
     _refuse_email(system, accounts)
@@ -119,7 +119,7 @@ def export(
             else free_folder(session.private_folder("reports"), f"audit-{system.name}-{now:%Y%m%dT%H%M%SZ}")
         )
         with EvidencePack(system.name, wanted, folder) as pack:
-            found = judge.verify(system.name, snapshot, anchors, unreadable=unreadable, observe=pack.add)
+            found = judge(system.name, snapshot, anchors, unreadable=unreadable, observe=pack.add)
             control = pack.finish(snapshot, found, now.isoformat(timespec="seconds"))
 
     def text() -> list[RenderableType]:
@@ -140,8 +140,8 @@ def _of(ctx: click.Context) -> tuple[Session, CreditSystem]:
 
 def _noted(session: Session, system: CreditSystem, heads: list[tuple[int, str]]) -> tuple[list[Anchor], list[str]]:
     """Heads of the working folder and of the command line. Read before the chain: a later head is not in it."""
-    from credit_pipeline.adapters.anchors import Anchors
-    from credit_pipeline.domain.audit import Anchor
+    from credit_pipeline.adapters.audit.anchors import Anchors
+    from credit_pipeline.domain.corrections.audit import Anchor
 
     anchors, unreadable = Anchors(session.home, system.name).read()
     return [*anchors, *(Anchor(seq=seq, hash=head, noted="given with --anchor") for seq, head in heads)], unreadable
@@ -150,7 +150,7 @@ def _noted(session: Session, system: CreditSystem, heads: list[tuple[int, str]])
 @contextlib.contextmanager
 def _snapshot(session: Session, system: CreditSystem) -> Iterator[AuditSnapshot]:
     from credit_pipeline.adapters.database_only import open_plans
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.cli.managed_servers import sandbox_for
 
     with (
         sandbox_for(session, system),
@@ -162,7 +162,7 @@ def _snapshot(session: Session, system: CreditSystem) -> Iterator[AuditSnapshot]
 
 def _require_plan(system: CreditSystem, snapshot: AuditSnapshot, plan: str | None) -> None:
     """A misspelt plan would make an empty pack that looks like an answer."""
-    from credit_pipeline.adapters.saved_plans import no_such_plan
+    from credit_pipeline.adapters.plans.saved_plans import no_such_plan
 
     if plan is not None and not snapshot.plans([plan]):
         raise no_such_plan(system.name, plan)

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from credit_pipeline.cli.review_pack import safe_cell
-from credit_pipeline.domain.audit import AuditRow
+from credit_pipeline.adapters.artifacts.review_pack import safe_cell
+from credit_pipeline.domain.corrections.audit import AuditRow
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.services.audit import Verification
-from credit_pipeline.services.audit_pack import ControlTotals, Wanted
-from credit_pipeline.services.audit_text import AuditedChange, UnreadableText
-from credit_pipeline.services.plan_ports import AuditSnapshot
+from credit_pipeline.services.audit.pack import ControlTotals, Wanted
+from credit_pipeline.services.audit.text import AuditedChange, UnreadableText
+from credit_pipeline.services.audit.verify import Verification
+from credit_pipeline.services.plans.ports import AuditSnapshot
 
 STATE = ("plan", "total", "used", "available")
 TOLD = ("at", "account", "billing_id", "plan_id", "correction", "lane", "codes", "reasons", "key", "delta")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import ACT, COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.exit_codes import ACT, COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command, accounts_option
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.ports import Gateways
-    from credit_pipeline.services.report import Report
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.services.gateways import Gateways
+    from credit_pipeline.services.report.report import Report
 
 
 @click.command(cls=Command)
@@ -50,7 +50,7 @@ def _reconciled(
     from datetime import UTC, datetime
 
     from credit_pipeline.cli.named_accounts import named_accounts
-    from credit_pipeline.services.check import check as look
+    from credit_pipeline.services.reconcile.check import check as look
 
     named = named_accounts(system, gateways, accounts)
     run_id, now = f"check-{uuid.uuid4().hex[:12]}", datetime.now(UTC)

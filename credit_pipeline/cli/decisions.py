@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.exit_codes import NOTHING
 from credit_pipeline.cli.options import Command, accounts_option
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.plan_ports import SavedPlan
+    from credit_pipeline.services.plans.ports import SavedPlan
 
 SHORTEST_DIGEST = 8
 
@@ -58,7 +58,7 @@ def approve(
     --account.
     """
     from credit_pipeline.cli.saved_plan import plan_to_decide
-    from credit_pipeline.services.plan_ports import Selection
+    from credit_pipeline.services.plans.ports import Selection
 
     chosen = lane or ("approve" if codes or accounts else "auto")
     with plan_to_decide(session, plan) as (system, plans, found):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import ACT, NOTHING
+from credit_pipeline.cli.exit_codes import ACT, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.sandbox import population_options
 from credit_pipeline.cli.session import Session
@@ -27,7 +27,7 @@ def demo(session: Session, accounts: int, seed: int) -> int:
     for `ui`.
     """
     from credit_pipeline.sandbox.demo import run_demo
-    from credit_pipeline.sandbox.worlds import PRODUCTS
+    from credit_pipeline.sandbox.scenarios.worlds import PRODUCTS
 
     for name in PRODUCTS:
         session.follow(name)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decided import decided_options, until_option
-from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.decision_options import decided_options, until_option
+from credit_pipeline.cli.exit_codes import NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
 
 
 @click.command(cls=Command)
@@ -59,7 +59,7 @@ def _set(
 
     from credit_pipeline.adapters.database_only import open_store
     from credit_pipeline.cli.named_accounts import accounts_in
-    from credit_pipeline.services.lifecycle import decided_by
+    from credit_pipeline.services.findings.decisions import decided_by
 
     if until is not None and until < datetime.now(UTC):
         raise click.UsageError(f"--until {until:%Y-%m-%d} is past: give a later day, or --end to end an exemption")
@@ -74,8 +74,8 @@ def _set(
 
 def _end(session: Session, system: CreditSystem, ids: tuple[str, ...], who: str, reason: str) -> int:
     """An account that the store has no more can still lose its exemption."""
-    from credit_pipeline.domain.ids import AccountId
-    from credit_pipeline.services.lifecycle import decided_by
+    from credit_pipeline.domain.subjects.ids import AccountId
+    from credit_pipeline.services.findings.decisions import decided_by
 
     decided = decided_by(system.name, who, reason)
     accounts = [AccountId(account) for account in dict.fromkeys(ids)]

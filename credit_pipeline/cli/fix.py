@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from credit_pipeline.cli.apply import plan_status
-from credit_pipeline.cli.endings import COULD_NOT_TELL
+from credit_pipeline.cli.exit_codes import COULD_NOT_TELL
 from credit_pipeline.cli.options import Command, accounts_option
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.orchestration.runs import RunResult
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.orchestration.jobs.runs import RunResult
 
 
 @click.command(cls=Command)
@@ -44,7 +44,7 @@ def fix(session: Session, system: str, live: bool, save: bool, accounts: tuple[s
 
 
 def _run(session: Session, system: CreditSystem, *, live: bool, accounts: Sequence[str]) -> RunResult:
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.cli.managed_servers import sandbox_for
     from credit_pipeline.cli.named_accounts import named_accounts
     from credit_pipeline.cli.saved_plan import missing_to_write, require_installed, require_writable
 
@@ -57,19 +57,19 @@ def _run(session: Session, system: CreditSystem, *, live: bool, accounts: Sequen
                 require_installed(system, gateways)
             named = named_accounts(system, gateways, accounts) or ()
         with session.instance() as instance, session.progress("asking billing") as progress:
-            from credit_pipeline.orchestration.runs import reconcile_run
+            from credit_pipeline.orchestration.jobs.runs import reconcile_run
 
             return reconcile_run(system, instance, dry_run=not live, accounts=named, attended=live, progress=progress)
 
 
 def _saved(session: Session, plan: Mapping[str, Any]) -> str:
-    from credit_pipeline.cli.review_pack import write_pack
+    from credit_pipeline.adapters.artifacts.review_pack import write_pack
 
     return str(write_pack(session.private_folder("reports"), plan))
 
 
 def _text(plan: Mapping[str, Any], pack: str | None) -> list[RenderableType]:
-    from credit_pipeline.cli.render_cells import unbroken
+    from credit_pipeline.cli.cells import unbroken
     from credit_pipeline.cli.render_plan import render_plan
 
     return [*render_plan(plan), *([unbroken(f"review pack: {pack}")] if pack else [])]

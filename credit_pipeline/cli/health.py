@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from credit_pipeline.cli.endings import ACT, COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.exit_codes import ACT, COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
@@ -27,7 +27,7 @@ def health(session: Session, system: str) -> int:
     import uuid
     from datetime import UTC, datetime
 
-    from credit_pipeline.services.health import monitor
+    from credit_pipeline.services.health.health import monitor
 
     found = session.system(system)
     run_id, now = f"health-{uuid.uuid4().hex[:12]}", datetime.now(UTC)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decided import decided_options
-from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.decision_options import decided_options
+from credit_pipeline.cli.exit_codes import NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.adapters.install import Wanted
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.adapters.install.install import Wanted
+    from credit_pipeline.config.system import CreditSystem
 
 _NOTHING_TO_HARDEN = """\
 -- {system}: nothing to harden. A counter has no transactions that a key could tell apart; its handler must look at the
@@ -69,15 +69,15 @@ def init(
         import os
 
         from credit_pipeline.adapters.connect import billing_identity
-        from credit_pipeline.adapters.install import print_sql as sql_of
+        from credit_pipeline.adapters.install.install import print_sql as sql_of
 
         return _print(session, found, sql_of(found, walled=walled, billing=billing_identity(found, os.environ)))
     if print_hardening:
-        from credit_pipeline.adapters.hardening import hardening_sql
+        from credit_pipeline.adapters.install.hardening import hardening_sql
 
         return _print(session, found, hardening_sql(found))
-    from credit_pipeline.adapters.install import Wanted
-    from credit_pipeline.services.lifecycle import decided_by
+    from credit_pipeline.adapters.install.install import Wanted
+    from credit_pipeline.services.findings.decisions import decided_by
 
     by = None
     if repin or accept_catalogue or who is not None or reason is not None:
@@ -109,8 +109,8 @@ def _installed(session: Session, system: CreditSystem, wanted: Wanted) -> dict[s
     from dataclasses import asdict
 
     from credit_pipeline.adapters.connect import billing_identity
-    from credit_pipeline.adapters.install import install
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.adapters.install.install import install
+    from credit_pipeline.cli.managed_servers import sandbox_for
     from credit_pipeline.domain.errors import ConfigurationError
 
     with sandbox_for(session, system), session.waiting("installing"):
@@ -130,10 +130,10 @@ def _left_at_home(session: Session, system: CreditSystem, product: str) -> Itera
     import os
 
     from credit_pipeline.adapters.database_only import open_left_behind
-    from credit_pipeline.adapters.home_history import DAGSTER_URL
-    from credit_pipeline.cli.borrowed import history_server
-    from credit_pipeline.services.lifecycle import WAITING
-    from credit_pipeline.services.lifecycle_ports import Chosen
+    from credit_pipeline.adapters.history.home import DAGSTER_URL
+    from credit_pipeline.cli.managed_servers import history_server
+    from credit_pipeline.services.findings.decisions import WAITING
+    from credit_pipeline.services.findings.ports import Chosen
 
     if not os.environ.get(DAGSTER_URL) and not (session.home / "postgres").is_dir():
         return

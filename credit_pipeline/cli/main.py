@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from credit_pipeline.cli.endings import exit_status
+from credit_pipeline.cli.exit_codes import exit_status
 from credit_pipeline.cli.options import SHARED
 from credit_pipeline.cli.session import Session
 

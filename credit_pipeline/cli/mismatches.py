@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decided import decided_options, until_option
-from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.decision_options import decided_options, until_option
+from credit_pipeline.cli.exit_codes import NOTHING
 from credit_pipeline.cli.options import SHARED, Command, accounts_option
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.lifecycle_ports import Chosen, KnownMismatch, NamedMismatch
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.services.findings.ports import Chosen, KnownMismatch, NamedMismatch
 
 
 @click.group(params=[option() for option in SHARED])
@@ -57,9 +57,9 @@ def list_(
     ctx: click.Context, codes: tuple[str, ...], accounts: tuple[str, ...], state: str | None, everything: bool
 ) -> int:
     """Show findings, those that wait longest first."""
-    from credit_pipeline.services.aging import by_age, step
-    from credit_pipeline.services.lifecycle import STATES, WAITING, known_words
-    from credit_pipeline.services.lifecycle_ports import Chosen
+    from credit_pipeline.services.findings.decisions import STATES, WAITING, known_words
+    from credit_pipeline.services.findings.ports import Chosen
+    from credit_pipeline.services.report.aging import by_age, step
 
     session, system = _of(ctx)
     chosen = known_words(system.name, Chosen(codes=codes, accounts=accounts))
@@ -101,7 +101,7 @@ def ack(
 
     They stay what they are until they are mended or accepted: nothing is hidden.
     """
-    from credit_pipeline.services.lifecycle import decided_by, to_acknowledge
+    from credit_pipeline.services.findings.decisions import decided_by, to_acknowledge
 
     session, system = _of(ctx)
     decided = decided_by(system.name, who, reason)
@@ -135,7 +135,7 @@ def accept(
     From the next run on they count no more, until the day that was given: a legal adjustment, a gift, a balance as it
     was found on the first run. No credits move.
     """
-    from credit_pipeline.services.lifecycle import decided_by, to_accept
+    from credit_pipeline.services.findings.decisions import decided_by, to_accept
 
     session, system = _of(ctx)
     decided = decided_by(system.name, who, reason)
@@ -163,7 +163,7 @@ def _of(ctx: click.Context) -> tuple[Session, CreditSystem]:
 
 
 def _chosen(fingerprints: tuple[str, ...], codes: tuple[str, ...], accounts: tuple[str, ...]) -> Chosen:
-    from credit_pipeline.services.lifecycle_ports import Chosen
+    from credit_pipeline.services.findings.ports import Chosen
 
     return Chosen(fingerprints=fingerprints, codes=codes, accounts=accounts)
 
@@ -172,7 +172,7 @@ def _goes_on(
     session: Session, system: CreditSystem, decision: str, named: Sequence[NamedMismatch], *, by_name: bool
 ) -> bool:
     """Says how many are meant before anything is written; at a terminal the person may still turn back."""
-    from credit_pipeline.cli.render_cells import counted
+    from credit_pipeline.cli.cells import counted
 
     if by_name:
         return True

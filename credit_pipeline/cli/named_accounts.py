@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from credit_pipeline.domain.errors import StoreError
 
 if TYPE_CHECKING:
-    from credit_pipeline.domain.ids import AccountId
-    from credit_pipeline.services.ports import Gateways
-    from credit_pipeline.services.source_ports import Store
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.domain.subjects.ids import AccountId
+    from credit_pipeline.services.collect.ports import Store
+    from credit_pipeline.services.gateways import Gateways
 
 
 def named_accounts(system: CreditSystem, gateways: Gateways, ids: Sequence[str]) -> list[AccountId] | None:
@@ -21,9 +21,9 @@ def named_accounts(system: CreditSystem, gateways: Gateways, ids: Sequence[str])
 
 def accounts_in(system: CreditSystem, store: Store, ids: Sequence[str]) -> list[AccountId]:
     """The same where only the store is open."""
-    from credit_pipeline.domain.ids import AccountId
-    from credit_pipeline.services.one_subject import accounts_named
-    from credit_pipeline.services.source_ports import IdentityStore
+    from credit_pipeline.domain.subjects.ids import AccountId
+    from credit_pipeline.services.collect.ports import IdentityStore
+    from credit_pipeline.services.explain.find_subject import accounts_named
 
     refuse_email(system, ids)
     wanted = [AccountId(account) for account in dict.fromkeys(ids)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.exit_codes import NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from credit_pipeline.services.plan_ports import SavedPlan
-    from credit_pipeline.services.ports import Gateways
+    from credit_pipeline.services.gateways import Gateways
+    from credit_pipeline.services.plans.ports import SavedPlan
 
 WAITING = frozenset({"proposed", "quarantined", "approved", "applying", "partly_applied"})
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from credit_pipeline.cli.render_cells import grid, moment, plain
-from credit_pipeline.services.explain_words import Explanation
+from credit_pipeline.cli.cells import grid, moment, plain
+from credit_pipeline.services.explain.explanation import Explanation
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

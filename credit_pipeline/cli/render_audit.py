@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from credit_pipeline.cli.render_cells import counted, number, plain, unbroken
-from credit_pipeline.services.audit import Verification
+from credit_pipeline.cli.cells import counted, number, plain, unbroken
+from credit_pipeline.services.audit.verify import Verification
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from credit_pipeline.cli.render_cells import grid, number, plain, unbroken
-from credit_pipeline.services.health import Health, Statement
+from credit_pipeline.cli.cells import grid, number, plain, unbroken
+from credit_pipeline.services.health.health import Health, Statement
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

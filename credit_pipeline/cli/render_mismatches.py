@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from credit_pipeline.cli.render_cells import counted, grid, moment, plain, signed, unbroken
-from credit_pipeline.services.aging import spoken
+from credit_pipeline.cli.cells import counted, grid, moment, plain, signed, unbroken
+from credit_pipeline.services.report.aging import spoken
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from credit_pipeline.cli.render_cells import balance, counted, grid, moment, number, plain, signed, unbroken
+from credit_pipeline.cli.cells import balance, counted, grid, moment, number, plain, signed, unbroken
 from credit_pipeline.domain.codes import CODES, Code
-from credit_pipeline.services.aging import spoken
-from credit_pipeline.services.report import Mismatch, Report
+from credit_pipeline.services.report.aging import spoken
+from credit_pipeline.services.report.report import Mismatch, Report
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from credit_pipeline.cli.render_cells import counted, grid, moment, plain, signed, unbroken
+from credit_pipeline.cli.cells import counted, grid, moment, plain, signed, unbroken
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

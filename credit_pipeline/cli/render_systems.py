@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.padding import Padding
 from rich.text import Text
 
-from credit_pipeline.cli.render_cells import grid, moment, plain
+from credit_pipeline.cli.cells import grid, moment, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from credit_pipeline.cli.render_cells import counted, plain, unbroken
+from credit_pipeline.cli.cells import counted, plain, unbroken
 from credit_pipeline.cli.render_plan import render_plan
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.exit_codes import NOTHING
 from credit_pipeline.cli.options import SHARED, Command
 from credit_pipeline.cli.session import Session
 
@@ -38,7 +38,7 @@ def up(session: Session, accounts: int, seed: int, fresh: bool) -> int:
 
     What is planted already is kept as it is now, corrections included.
     """
-    from credit_pipeline.cli.borrowed import keep_running
+    from credit_pipeline.cli.managed_servers import keep_running
     from credit_pipeline.sandbox import lifecycle
 
     with session.progress("planting") as progress:
@@ -102,7 +102,7 @@ def call(session: Session, system: str, caller: str, account: str) -> int:
     command = f"webhooks {system} list" if caller == "webhook" else f"sync {system} {shlex.quote(account)}"
 
     def text() -> list[Any]:
-        from credit_pipeline.cli.render_cells import unbroken
+        from credit_pipeline.cli.cells import unbroken
 
         return [f"{system}: {door} said {said}", unbroken(f"the sensor goes on; by hand: credit-pipeline {command}")]
 

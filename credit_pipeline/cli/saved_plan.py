@@ -11,9 +11,9 @@ from credit_pipeline.domain.errors import CreditPipelineError, NotInstalled, Pla
 
 if TYPE_CHECKING:
     from credit_pipeline.cli.session import Session
-    from credit_pipeline.services.plan_ports import PlanStore, SavedPlan
-    from credit_pipeline.services.ports import Gateways
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.services.gateways import Gateways
+    from credit_pipeline.services.plans.ports import PlanStore, SavedPlan
 
 Opened = TypeVar("Opened")
 
@@ -40,7 +40,7 @@ def _found(
     plans_of: Callable[[Opened], PlanStore],
 ) -> Iterator[tuple[CreditSystem, Opened]]:
     """The system whose plan this is, by the id's first part or else by asking each, and what was opened for it."""
-    from credit_pipeline.adapters.system_yaml import load_systems
+    from credit_pipeline.config.loader import load_systems
 
     names = [found.name for found in load_systems(session.folder)]
     named = plan_id.rpartition("-")[0]

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
     from rich.console import Console, RenderableType
 
-    from credit_pipeline.services.lifecycle_ports import Lifecycle
-    from credit_pipeline.services.plan_ports import PlanStore
-    from credit_pipeline.services.ports import Gateways
-    from credit_pipeline.services.source_ports import Progress
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.services.collect.ports import Progress
+    from credit_pipeline.services.findings.ports import Lifecycle
+    from credit_pipeline.services.gateways import Gateways
+    from credit_pipeline.services.plans.ports import PlanStore
 
 HOME_ENV = "CREDIT_PIPELINE_HOME"
 DEFS_ENV = "CREDIT_PIPELINE_DEFS"
@@ -101,7 +101,7 @@ class Session:
 
     def system(self, name: str) -> CreditSystem:
         """The configured system of that name."""
-        from credit_pipeline.adapters.system_yaml import load_system
+        from credit_pipeline.config.loader import load_system
 
         found = load_system(name, self.folder)
         self.follow(found.name)
@@ -113,7 +113,7 @@ class Session:
 
     def sandbox_answers(self, system: CreditSystem) -> bool:
         """Whether the sandbox stands in for this system's sources."""
-        from credit_pipeline.cli.borrowed import may_use_sandbox
+        from credit_pipeline.cli.managed_servers import may_use_sandbox
 
         return may_use_sandbox(self, system)
 
@@ -121,7 +121,7 @@ class Session:
     def gateways(self, system: CreditSystem) -> Iterator[Gateways]:
         """The system's connections. What could not be told is in its log as well."""
         from credit_pipeline.adapters.connect import open_gateways
-        from credit_pipeline.cli.borrowed import history_server, sandbox_for
+        from credit_pipeline.cli.managed_servers import history_server, sandbox_for
         from credit_pipeline.services.decision_log import DecisionLog
 
         try:
@@ -139,7 +139,7 @@ class Session:
     def lifecycle(self, system: CreditSystem) -> Iterator[Lifecycle]:
         """What people decide about the system's findings; billing's keys need not be set."""
         from credit_pipeline.adapters.database_only import open_lifecycle
-        from credit_pipeline.cli.borrowed import sandbox_for
+        from credit_pipeline.cli.managed_servers import sandbox_for
 
         with sandbox_for(self, system), open_lifecycle(system, os.environ) as opened:
             yield opened
@@ -148,7 +148,7 @@ class Session:
     def history(self, system: CreditSystem) -> Iterator[Lifecycle]:
         """The same about findings and accounts alone: at home where the product's database has no schema of ours."""
         from credit_pipeline.adapters.database_only import open_lifecycle
-        from credit_pipeline.cli.borrowed import history_server, sandbox_for
+        from credit_pipeline.cli.managed_servers import history_server, sandbox_for
 
         with (
             sandbox_for(self, system),
@@ -162,7 +162,7 @@ class Session:
         """The system's plans for a person to decide about, through the approver's login where it has one."""
         from credit_pipeline.adapters.connect import Role
         from credit_pipeline.adapters.database_only import open_plans
-        from credit_pipeline.cli.borrowed import sandbox_for
+        from credit_pipeline.cli.managed_servers import sandbox_for
 
         with sandbox_for(self, system), open_plans(system, os.environ, Role.APPROVER) as opened:
             yield opened
@@ -170,7 +170,7 @@ class Session:
     @contextlib.contextmanager
     def instance(self) -> Iterator[DagsterInstance]:
         """The Dagster instance of the working folder; its server runs meanwhile."""
-        from credit_pipeline.cli.borrowed import dagster_storage
+        from credit_pipeline.cli.managed_servers import dagster_storage
         from credit_pipeline.orchestration.instance import instance, prepare_home
 
         with dagster_storage(self) as url:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decided import decided_options
-from credit_pipeline.cli.endings import NOTHING
+from credit_pipeline.cli.decision_options import decided_options
+from credit_pipeline.cli.exit_codes import NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
-    from credit_pipeline.services.lifecycle_ports import Stopped
+    from credit_pipeline.services.findings.ports import Stopped
 
 
 @click.command(cls=Command)
@@ -25,7 +25,7 @@ def stop(session: Session, system: str, who: str, reason: str) -> int:
     A batch under way is waited for, at most a minute; rows that it did not reach stay as they are. Looking and planning
     go on. The plan can be applied to its end after `resume`.
     """
-    from credit_pipeline.services.lifecycle import decided_by
+    from credit_pipeline.services.findings.decisions import decided_by
 
     found = session.system(system)
     decided = decided_by(found.name, who, reason)
@@ -44,7 +44,7 @@ def stop(session: Session, system: str, who: str, reason: str) -> int:
 @click.pass_obj
 def resume(session: Session, system: str, who: str, reason: str) -> int:
     """Let corrections be applied again."""
-    from credit_pipeline.services.lifecycle import decided_by
+    from credit_pipeline.services.findings.decisions import decided_by
 
     found = session.system(system)
     decided = decided_by(found.name, who, reason)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import ACT, COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.exit_codes import ACT, COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
@@ -29,7 +29,7 @@ def sync(session: Session, system: str, accounts: tuple[str, ...], live: bool) -
     The same judgement, guards and keys as everywhere; changes do not settle first, and every account has a plan of its
     own. Exit status 0 when each is in order or was corrected.
     """
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.cli.managed_servers import sandbox_for
     from credit_pipeline.cli.named_accounts import accounts_in
     from credit_pipeline.cli.saved_plan import require_installed, require_writable
 
@@ -41,7 +41,7 @@ def sync(session: Session, system: str, accounts: tuple[str, ...], live: bool) -
                 require_installed(found, gateways)
             named = accounts_in(found, gateways.store, accounts)
         with session.instance() as instance, session.waiting("comparing with billing"):
-            from credit_pipeline.orchestration.account_runs import sync_run
+            from credit_pipeline.orchestration.jobs.account_runs import sync_run
 
             result = sync_run(found, instance, named, live=live)
     session.show(result, lambda: _text(result))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.endings import COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.exit_codes import COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 from credit_pipeline.domain.errors import CreditPipelineError
@@ -16,8 +16,8 @@ from credit_pipeline.domain.errors import CreditPipelineError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.alert_ports import Outbox
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.services.alerts.ports import Outbox
 
 
 @click.command(cls=Command)
@@ -46,7 +46,7 @@ def systems(session: Session) -> int:
 
 
 def _names(session: Session) -> list[str]:
-    from credit_pipeline.adapters.system_yaml import FILE, folder_in_effect, load_systems
+    from credit_pipeline.config.loader import FILE, folder_in_effect, load_systems
 
     folder = folder_in_effect(session.folder)
     names = sorted(child.parent.name for child in folder.glob(f"*/{FILE}")) if folder.is_dir() else []

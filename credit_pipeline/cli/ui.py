@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from credit_pipeline.cli.endings import COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.exit_codes import COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import DEFS_ENV, HOME_ENV, Session
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError
@@ -64,8 +64,8 @@ def _refuse_taken(port: int) -> None:
 
 def _sources(session: Session, servers: contextlib.ExitStack) -> None:
     """Every system's sources as far as they are there; a system without them fails its own runs, with a sentence."""
-    from credit_pipeline.adapters.system_yaml import load_systems
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.cli.managed_servers import sandbox_for
+    from credit_pipeline.config.loader import load_systems
 
     for system in load_systems(session.folder):
         servers.enter_context(sandbox_for(session, system))
@@ -75,7 +75,7 @@ def _sources(session: Session, servers: contextlib.ExitStack) -> None:
 
 
 def _dagster_home(session: Session, servers: contextlib.ExitStack) -> Path:
-    from credit_pipeline.cli.borrowed import dagster_storage
+    from credit_pipeline.cli.managed_servers import dagster_storage
     from credit_pipeline.orchestration.instance import prepare_home
 
     return prepare_home(session.home, servers.enter_context(dagster_storage(session)))

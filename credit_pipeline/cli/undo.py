@@ -35,11 +35,11 @@ def undo(session: Session, plan: str, live: bool, accounts: tuple[str, ...]) -> 
 
 
 def _undone(session: Session, plan_id: str, accounts: tuple[str, ...], *, live: bool) -> Mapping[str, Any]:
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.cli.managed_servers import sandbox_for
     from credit_pipeline.cli.named_accounts import named_accounts
     from credit_pipeline.cli.saved_plan import require_writable, saved_plan
-    from credit_pipeline.services.plan_report import nothing_to_undo
-    from credit_pipeline.services.undo import compensations
+    from credit_pipeline.services.plans.report import nothing_to_undo
+    from credit_pipeline.services.plans.undo import compensations
 
     with saved_plan(session, plan_id) as (system, gateways, _):  # what can be refused is refused before a run exists
         named = named_accounts(system, gateways, accounts) or ()
@@ -49,7 +49,7 @@ def _undone(session: Session, plan_id: str, accounts: tuple[str, ...], *, live: 
     if not found.rows:
         return nothing_to_undo(system.name, plan_id, found.notes, mode="live" if live else "dry_run")
     with sandbox_for(session, system), session.instance() as instance, session.waiting("undoing"):
-        from credit_pipeline.orchestration.runs import undo_run
+        from credit_pipeline.orchestration.jobs.runs import undo_run
 
         return undo_run(system, instance, plan_id, accounts=named, dry_run=not live, attended=live).plan
 

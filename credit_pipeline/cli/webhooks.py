@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decided import decided_options
-from credit_pipeline.cli.endings import ACT, COULD_NOT_TELL, NOTHING
+from credit_pipeline.cli.decision_options import decided_options
+from credit_pipeline.cli.exit_codes import ACT, COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import SHARED, Command
 from credit_pipeline.cli.session import Session
 from credit_pipeline.domain.errors import DecisionError, NotInstalled
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from credit_pipeline.adapters.connect import Role
-    from credit_pipeline.services.inbox_ports import Inbox, KnownWebhook
-    from credit_pipeline.services.system import CreditSystem
+    from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.services.sync.ports import Inbox, KnownWebhook
 
 MANY = 50
 PATIENCE = timedelta(minutes=15)
@@ -48,7 +48,7 @@ def webhooks(system: str) -> None:
 @click.pass_context
 def list_(ctx: click.Context, state: str | None, limit: int) -> int:
     """Show records, the newest first. Bodies are not shown: they hold customers' data."""
-    from credit_pipeline.services.inbox_ports import OPEN, RecordState
+    from credit_pipeline.services.sync.ports import OPEN, RecordState
 
     session, system = _of(ctx)
     states = tuple(RecordState) if state == "all" else OPEN if state is None else (RecordState(state),)
@@ -73,8 +73,8 @@ def pull(ctx: click.Context) -> int:
     Each event becomes a record once, however often this is repeated; the sensor repairs records, or `replay` does.
     Events younger than `policy.settle_time` are left to Stripe, which is still trying.
     """
-    from credit_pipeline.services.inbox_ports import EventSource
-    from credit_pipeline.services.undelivered import pull as pulled_from
+    from credit_pipeline.services.sync.ports import EventSource
+    from credit_pipeline.services.sync.undelivered import pull as pulled_from
 
     session, system = _of(ctx)
     with session.gateways(system) as gateways:
@@ -106,7 +106,7 @@ def pull(ctx: click.Context) -> int:
 @click.pass_context
 def replay(ctx: click.Context, records: tuple[int, ...], dead: bool, live: bool) -> int:
     """Repair records now, with all attempts before them again."""
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.cli.managed_servers import sandbox_for
     from credit_pipeline.cli.saved_plan import require_writable
 
     session, system = _of(ctx)
@@ -116,7 +116,7 @@ def replay(ctx: click.Context, records: tuple[int, ...], dead: bool, live: bool)
         with _inbox(session, system) as inbox:
             claims = inbox.replay(_named(system, inbox, records, dead=dead), "a person's replay")
         with session.instance() as instance, session.waiting("comparing with billing"):
-            from credit_pipeline.orchestration.account_runs import repair_run
+            from credit_pipeline.orchestration.jobs.account_runs import repair_run
 
             shown = dict(repair_run(system, instance, claims, live=live)) if claims else _nothing(system, live=live)
 
@@ -137,7 +137,7 @@ def replay(ctx: click.Context, records: tuple[int, ...], dead: bool, live: bool)
 def discard(ctx: click.Context, records: tuple[int, ...], dead: bool, who: str, reason: str) -> int:
     """End records without a repair, on record with who and why. The account is compared by every run anyway."""
     from credit_pipeline.adapters.connect import Role
-    from credit_pipeline.services.lifecycle import decided_by
+    from credit_pipeline.services.findings.decisions import decided_by
 
     session, system = _of(ctx)
     decided = decided_by(system.name, who, reason)
@@ -158,8 +158,8 @@ def _of(ctx: click.Context) -> tuple[Session, CreditSystem]:
 @contextlib.contextmanager
 def _inbox(session: Session, system: CreditSystem, role: Role | None = None) -> Iterator[Inbox]:
     from credit_pipeline.adapters.connect import Role
-    from credit_pipeline.adapters.open_inbox import open_inbox
-    from credit_pipeline.cli.borrowed import sandbox_for
+    from credit_pipeline.adapters.inbox.open_inbox import open_inbox
+    from credit_pipeline.cli.managed_servers import sandbox_for
 
     with sandbox_for(session, system), open_inbox(system, os.environ, role or Role.CORRECTOR) as inbox:
         if not inbox.installed():
@@ -175,7 +175,7 @@ def _not_installed(system: CreditSystem) -> NotInstalled:
 
 def _named(system: CreditSystem, inbox: Inbox, records: Sequence[int], *, dead: bool) -> list[int]:
     """The records that are meant: those named, or the newest of the dead."""
-    from credit_pipeline.services.inbox_ports import RecordState
+    from credit_pipeline.services.sync.ports import RecordState
 
     if dead == bool(records):
         raise DecisionError(

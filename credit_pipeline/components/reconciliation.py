@@ -8,11 +8,11 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from credit_pipeline.adapters.system_schema import SystemAttributes
-from credit_pipeline.adapters.system_yaml import FILE, load_file
+from credit_pipeline.config.attributes import SystemAttributes
+from credit_pipeline.config.loader import FILE, load_file
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.orchestration.assemble import reconciliation_defs
-from credit_pipeline.services.system import CreditSystem
 
 DAGSTERS_OWN_KEYS = ("template_vars_module", "requirements", "post_processing")
 

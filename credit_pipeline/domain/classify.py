@@ -6,19 +6,20 @@ The screen (services) only drops accounts for which this would find nothing.
 
 from dataclasses import replace
 
-from credit_pipeline.domain import decide, events
-from credit_pipeline.domain.account import Account, Lookup, Mark
-from credit_pipeline.domain.adoption import mark_of
 from credit_pipeline.domain.classify_ledger import classify_ledger
 from credit_pipeline.domain.codes import Code
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.corrections import decide
+from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding
+from credit_pipeline.domain.grants import events
+from credit_pipeline.domain.grants.adoption import mark_of
+from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, again, open_events
+from credit_pipeline.domain.grants.suppressed_by_undo import answered_by_undo
 from credit_pipeline.domain.judgement import Judgement
-from credit_pipeline.domain.open_events import GRANTED_SINCE, again, open_events
-from credit_pipeline.domain.present_state import state_of, unknown_of
 from credit_pipeline.domain.rules import Rules
-from credit_pipeline.domain.settling import known, while_settling, young
-from credit_pipeline.domain.undone import answered_by_undo
+from credit_pipeline.domain.subjects.account import Account, Lookup, Mark
+from credit_pipeline.domain.subjects.present_state import state_of, unknown_of
+from credit_pipeline.domain.subjects.settling import known, while_settling, young
 
 
 def classify(account: Account, rules: Rules) -> Judgement:

@@ -6,23 +6,23 @@ one has no answer, and with a doubt about who somebody is nothing is corrected.
 
 from datetime import datetime
 
-from credit_pipeline.domain import decide_ledger
-from credit_pipeline.domain.account import Account, Lookup
-from credit_pipeline.domain.adoption import ledger_mark
-from credit_pipeline.domain.balance_findings import balance_findings, gap_movements, spent_out
 from credit_pipeline.domain.codes import Code
-from credit_pipeline.domain.corrections import Lane
-from credit_pipeline.domain.entitlements import entitlements
+from credit_pipeline.domain.corrections import decide_ledger
+from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding
-from credit_pipeline.domain.identity_findings import blocked, identity_findings
+from credit_pipeline.domain.grants.adoption import ledger_mark
+from credit_pipeline.domain.grants.balance_findings import balance_findings, gap_movements, spent_out
+from credit_pipeline.domain.grants.entitlements import entitlements
+from credit_pipeline.domain.grants.ledger_events import open_ledger_events
+from credit_pipeline.domain.grants.ledger_findings import grant_findings
+from credit_pipeline.domain.grants.matching import Matching, match
+from credit_pipeline.domain.grants.suppressed_by_undo import answered_by_undo
 from credit_pipeline.domain.judgement import Judgement
-from credit_pipeline.domain.ledger_events import open_ledger_events
-from credit_pipeline.domain.ledger_findings import grant_findings
-from credit_pipeline.domain.matching import Matching, match
 from credit_pipeline.domain.rules import Rules
-from credit_pipeline.domain.settling import known, while_settling, young
-from credit_pipeline.domain.subscription_state import subscription_findings
-from credit_pipeline.domain.undone import answered_by_undo
+from credit_pipeline.domain.subjects.account import Account, Lookup
+from credit_pipeline.domain.subjects.identity_findings import blocked, identity_findings
+from credit_pipeline.domain.subjects.settling import known, while_settling, young
+from credit_pipeline.domain.subjects.subscription_state import subscription_findings
 
 _UNTOLD = frozenset(
     {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.corrections.correction import Lane
 
 
 class Group(IntEnum):

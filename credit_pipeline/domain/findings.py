@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from credit_pipeline.domain.account import Account
 from credit_pipeline.domain.codes import CODES, Code, Severity
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.corrections.correction import Lane
+from credit_pipeline.domain.subjects.account import Account
 
 EVENTS: frozenset[Code] = frozenset(
     {

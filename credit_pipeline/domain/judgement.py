@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from credit_pipeline.domain.account import Account, Mark
 from credit_pipeline.domain.codes import Code, by_precedence
-from credit_pipeline.domain.corrections import Correction, Lane
+from credit_pipeline.domain.corrections.correction import Correction, Lane
 from credit_pipeline.domain.findings import Finding
+from credit_pipeline.domain.subjects.account import Account, Mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

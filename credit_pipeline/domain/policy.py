@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
-from credit_pipeline.domain.billing_status import BillingStatus
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
 
 
 class Shortfall(StrEnum):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from credit_pipeline.domain.plans import Catalogue
+from credit_pipeline.domain.plans.catalogue import Catalogue
 from credit_pipeline.domain.policy import Policy
 
 

@@ -5,23 +5,23 @@ from typing import Any
 
 import dagster as dg
 
-from credit_pipeline.orchestration.account_jobs import account_jobs
-from credit_pipeline.orchestration.alerting import alert_sensors, every_alert_is_delivered_of
-from credit_pipeline.orchestration.assets import sources_and_report
-from credit_pipeline.orchestration.audit_checks import audit_chain_verifies_of
-from credit_pipeline.orchestration.automation import sensors_of
-from credit_pipeline.orchestration.checks import checks_of
-from credit_pipeline.orchestration.correction_ops import applied_corrections
-from credit_pipeline.orchestration.health_assets import health_checks_of, health_report_of
-from credit_pipeline.orchestration.identity_assets import identity_assets
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.orchestration.assets.applied_corrections import applied_corrections
+from credit_pipeline.orchestration.assets.health import health_checks_of, health_report_of
+from credit_pipeline.orchestration.assets.identities import identity_assets
+from credit_pipeline.orchestration.assets.plan import audit_trail_of, correction_plan_of
+from credit_pipeline.orchestration.assets.sources import sources_and_report
+from credit_pipeline.orchestration.checks.audit import audit_chain_verifies_of
+from credit_pipeline.orchestration.checks.statements import checks_of
 from credit_pipeline.orchestration.io_manager import CreditRecords
-from credit_pipeline.orchestration.jobs import jobs_of
-from credit_pipeline.orchestration.plan_assets import audit_trail_of, correction_plan_of
+from credit_pipeline.orchestration.jobs.account_jobs import account_jobs
+from credit_pipeline.orchestration.jobs.jobs import jobs_of
+from credit_pipeline.orchestration.jobs.terminal import SILENT, Terminal
 from credit_pipeline.orchestration.resources import CreditGateways
-from credit_pipeline.orchestration.schedules import schedules_of
-from credit_pipeline.orchestration.terminal import SILENT, Terminal
-from credit_pipeline.orchestration.undelivered import undelivered_sensors
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.orchestration.sensors.alerts import alert_sensors, every_alert_is_delivered_of
+from credit_pipeline.orchestration.sensors.doors import sensors_of
+from credit_pipeline.orchestration.sensors.schedules import schedules_of
+from credit_pipeline.orchestration.sensors.undelivered import undelivered_sensors
 
 RESOURCES: Mapping[str, Any] = {"credit_gateways": CreditGateways(), "credit_records": CreditRecords()}
 """Shared by all systems: Dagster merges definitions only where a resource of one name is one object."""

@@ -17,12 +17,12 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from credit_pipeline.adapters.snapshots import ParquetSnapshots
+from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.orchestration.resources import working_folder
-from credit_pipeline.services.identity_report import IdentityReport
-from credit_pipeline.services.report import Report
-from credit_pipeline.services.source_ports import Snapshot
+from credit_pipeline.services.collect.ports import Snapshot
+from credit_pipeline.services.report.identity_report import IdentityReport
+from credit_pipeline.services.report.report import Report
 
 MAY_BE_ABSENT = {"may_be_absent": True}
 """Metadata of an input that is None where the asset was never materialized."""

@@ -15,11 +15,11 @@ import dagster as dg
 import pyarrow as pa
 
 from credit_pipeline.domain.codes import CODES, Code
-from credit_pipeline.domain.corrections import Lane
-from credit_pipeline.services.health import Health
-from credit_pipeline.services.identity_report import STATES, IdentityReport
-from credit_pipeline.services.report import Report
-from credit_pipeline.services.source_ports import Snapshot
+from credit_pipeline.domain.corrections.correction import Lane
+from credit_pipeline.services.collect.ports import Snapshot
+from credit_pipeline.services.health.health import Health
+from credit_pipeline.services.report.identity_report import STATES, IdentityReport
+from credit_pipeline.services.report.report import Report
 
 PREVIEW = 20
 Metadata = dict[str, Any]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from credit_pipeline.domain.balance_history import BalancePoint
-from credit_pipeline.services.balance_history import AccountState
+from credit_pipeline.services.health.balance_history import AccountState
 
 INCHES = (7.2, 2.7)
 DPI = 100

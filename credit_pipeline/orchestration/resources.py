@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.services.ports import Gateways
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.services.gateways import Gateways
 
 HOME = "CREDIT_PIPELINE_HOME"
 

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from credit_pipeline.adapters.connect import open_gateways
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.sandbox.lifecycle import down, planted, sandbox_system, truth, up
-from credit_pipeline.sandbox.worlds import PRODUCTS
-from credit_pipeline.services.plan_ports import Selection
-from credit_pipeline.services.report import Report
-from credit_pipeline.services.source_ports import Progress
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.sandbox.scenarios.worlds import PRODUCTS
+from credit_pipeline.services.collect.ports import Progress
+from credit_pipeline.services.plans.ports import Selection
+from credit_pipeline.services.report.report import Report
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from credit_pipeline.orchestration.runs import RunResult
+    from credit_pipeline.orchestration.jobs.runs import RunResult
 
 APPROVER = "demo-approver"
 REASON = "the demo's plan was shown, and it agrees with what was planted"
@@ -50,7 +50,7 @@ def run_demo(
 def _play(
     home: Path, instance: "dg.DagsterInstance", name: str, tell: Say, progress: Progress | None
 ) -> dict[str, Any]:
-    from credit_pipeline.orchestration.runs import apply_run, reconcile_run
+    from credit_pipeline.orchestration.jobs.runs import apply_run, reconcile_run
 
     system = sandbox_system(name)
 

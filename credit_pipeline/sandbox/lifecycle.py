@@ -13,17 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from credit_pipeline.adapters.anchors import Anchors
+from credit_pipeline.adapters.audit.anchors import Anchors
 from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.adapters.install import install
-from credit_pipeline.adapters.system_yaml import PACKAGED, load_system
+from credit_pipeline.adapters.install.install import install
+from credit_pipeline.config.loader import PACKAGED, load_system
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.sandbox import bestauth, billing_process, wix_app
-from credit_pipeline.sandbox.planting import book_of, plant, truth_of
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.sandbox.worlds import WORLDS
-from credit_pipeline.services.source_ports import Progress
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.sandbox.billing import process as billing_process
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline.sandbox.scenarios.bestauth import product as bestauth
+from credit_pipeline.sandbox.scenarios.planting import book_of, plant, truth_of
+from credit_pipeline.sandbox.scenarios.wix_app import product as wix_app
+from credit_pipeline.sandbox.scenarios.worlds import WORLDS
+from credit_pipeline.services.collect.ports import Progress
 
 DAGSTER = "dagster"
 PLANTING = 4

@@ -8,9 +8,9 @@ import hmac
 import logging
 
 from credit_pipeline.domain.codes import CODES
-from credit_pipeline.domain.ids import AccountId
 from credit_pipeline.domain.judgement import Judgement
-from credit_pipeline.services.plan_ports import RowOutcome
+from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.services.plans.ports import RowOutcome
 
 
 def pseudonym(system: str, account: AccountId | str) -> str:

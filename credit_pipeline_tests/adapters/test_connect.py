@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from credit_pipeline.adapters.connect import Role, billing_identity, database_of, open_gateways
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
-from credit_pipeline.services.source_ports import IdentityStore
-from credit_pipeline.services.system import CreditSystem
-from credit_pipeline_tests.adapters import ledger_product
-from credit_pipeline_tests.adapters.counter_product import a_copied_product, a_system
+from credit_pipeline.services.collect.ports import IdentityStore
+from credit_pipeline_tests.adapters.products import ledger_product
+from credit_pipeline_tests.adapters.products.counter_product import a_copied_product, a_system
 from credit_pipeline_tests.conftest import Databases
 
 NOWHERE = {"PRODUCT_URL": "postgresql://nobody@127.0.0.1:1/nothing", "APP_ID": "app", "APP_SECRET": "hidden"}

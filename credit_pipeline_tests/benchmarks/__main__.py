@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from credit_pipeline.adapters.snapshots import ParquetSnapshots
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline_tests.benchmarks.accounts import SYSTEM, fill, live
 
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 def measure(accounts: int, rounds: int) -> list[tuple[str, ...]]:
     """(accounts, run, raw s, check s, ratio, peak MB, raw peak MB) for the first run and the median steady one."""
-    from credit_pipeline.adapters.install import install
+    from credit_pipeline.adapters.install.install import install
 
     with tempfile.TemporaryDirectory(prefix="credit_pipeline_bench-") as home:
         Path(home).chmod(0o755)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pyarrow as pa
 
-from credit_pipeline.adapters.snapshots import ParquetSnapshots
-from credit_pipeline.domain.plans import Catalogue, Plan
+from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
+from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, WixConfig
+from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy, Renewal
-from credit_pipeline.services.source_ports import Pull, Snapshot
-from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, WixConfig
-from credit_pipeline.services.tables import SUBSCRIPTIONS
+from credit_pipeline.services.collect.ports import Pull, Snapshot
+from credit_pipeline.services.collect.tables import SUBSCRIPTIONS
 
 START = datetime(2026, 3, 10, 0, 0, tzinfo=UTC)
 ALLOWANCES = {"free": 100, "starter": 1_000, "pro": 5_000}

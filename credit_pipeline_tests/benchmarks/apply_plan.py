@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psycopg
 
-from credit_pipeline.adapters.plan_store import PostgresPlans
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.services import correct
-from credit_pipeline.services.applying import Applying
+from credit_pipeline.adapters.plans.store import PostgresPlans
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline.sandbox.wix.book import BillingBook
+from credit_pipeline.services.apply import Applying
+from credit_pipeline.services.plans import correct
 from credit_pipeline_tests.incidents.world import World, account_id, install_product
 
 SICK = 30

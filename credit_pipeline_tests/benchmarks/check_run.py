@@ -6,14 +6,14 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from credit_pipeline.adapters.memory import PostgresMemory
-from credit_pipeline.adapters.plan_store import PostgresPlans
-from credit_pipeline.adapters.snapshots import ParquetSnapshots
-from credit_pipeline.adapters.store_counter import CounterStore
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.book_billing import BookBilling
-from credit_pipeline.services.check import check
-from credit_pipeline.services.ports import Gateways
+from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
+from credit_pipeline.adapters.history.memory import PostgresMemory
+from credit_pipeline.adapters.plans.store import PostgresPlans
+from credit_pipeline.adapters.stores.counter import CounterStore
+from credit_pipeline.sandbox.billing.book_billing import BookBilling
+from credit_pipeline.sandbox.wix.book import BillingBook
+from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.reconcile.check import check
 from credit_pipeline_tests.benchmarks.accounts import START, SYSTEM
 from credit_pipeline_tests.benchmarks.peak import peak_mb
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psycopg
 
-from credit_pipeline.adapters.inbox import PostgresInbox
-from credit_pipeline.adapters.install import install
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.services.system import CreditSystem
-from credit_pipeline_tests.adapters.counter_product import PUBLIC, Product
-from credit_pipeline_tests.adapters.inbox_product import MAPPED, OWN_TABLE
+from credit_pipeline.adapters.inbox.webhooks import PostgresInbox
+from credit_pipeline.adapters.install.install import install
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline_tests.adapters.products.counter_product import PUBLIC, Product
+from credit_pipeline_tests.adapters.products.inbox_product import MAPPED, OWN_TABLE
 
 OURS = """
 INSERT INTO credit_pipeline.webhook_event (system, provider, event_id, raw, state)

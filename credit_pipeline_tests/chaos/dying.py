@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import psycopg
 
-from credit_pipeline.sandbox.billing_book import BillingBook
+from credit_pipeline.sandbox.wix.book import BillingBook
 from credit_pipeline_tests.incidents.world import World
 
 FINISHED = 0

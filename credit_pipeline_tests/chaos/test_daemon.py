@@ -20,13 +20,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from credit_pipeline.orchestration.instance import prepare_home, workspace_file
-from credit_pipeline.sandbox.billing import BillingServer
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.sandbox.billing.server import BillingServer
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import assert_audited, granted
 from credit_pipeline_tests.incidents.world import World, account_id, an_installed_product
-from credit_pipeline_tests.services.failed_webhooks import Doors
+from credit_pipeline_tests.services.sync.failed_webhooks import Doors
 
 POISON = (b"\x00", b'{"a": NaN}', b"[" * 50_000, b'{"instanceId": "\\ud800"}', b'{"a": 1, "a": 2}')
 BROKEN, FLAKY = 5, 2

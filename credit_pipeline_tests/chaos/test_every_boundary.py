@@ -16,8 +16,8 @@ from typing import Any
 
 import psycopg
 
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline.sandbox.wix.book import BillingBook
 from credit_pipeline_tests.chaos.dying import Dying
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import Row

@@ -5,8 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from credit_pipeline.services.plan_ports import SavedPlan
-from credit_pipeline.services.plan_report import PlanReport
+from credit_pipeline.services.plans.ports import SavedPlan
+from credit_pipeline.services.plans.report import PlanReport
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.evidence import assert_audited
 from credit_pipeline_tests.incidents.world import World, an_installed_product

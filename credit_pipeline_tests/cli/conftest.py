@@ -15,9 +15,9 @@ from psycopg import sql
 
 from credit_pipeline.cli.main import main
 from credit_pipeline.sandbox import lifecycle
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.sandbox.wix_app import WixApp
-from credit_pipeline.sandbox.worlds import WORLDS
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline.sandbox.scenarios.wix_app.product import WixApp
+from credit_pipeline.sandbox.scenarios.worlds import WORLDS
 
 OURS = ("CREDIT_PIPELINE_", "WIX_", "DAGSTER_")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from credit_pipeline_tests.adapters.alert_product import Alerting, a_finding, an_alerting
-from credit_pipeline_tests.adapters.alert_servers import Chat, a_chat
+from credit_pipeline_tests.adapters.alerts.alert_product import Alerting, a_finding, an_alerting
+from credit_pipeline_tests.adapters.alerts.alert_servers import Chat, a_chat
 from credit_pipeline_tests.cli.conftest import Run
 from credit_pipeline_tests.conftest import Databases
 

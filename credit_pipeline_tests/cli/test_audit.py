@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from credit_pipeline.adapters.anchors import Anchors
-from credit_pipeline.domain.corrections import Lane
-from credit_pipeline.services.plan_ports import Selection
-from credit_pipeline_tests.adapters.counter_product import (
+from credit_pipeline.adapters.audit.anchors import Anchors
+from credit_pipeline.domain.corrections.correction import Lane
+from credit_pipeline.services.plans.ports import Selection
+from credit_pipeline_tests.adapters.products.counter_product import (
     Product,
     a_copied_product,
     a_correction,
@@ -24,7 +24,13 @@ from credit_pipeline_tests.adapters.counter_product import (
     an_upgrade,
     apply_all,
 )
-from credit_pipeline_tests.adapters.tampering import CUT_AND_REWOUND, EDITED_COLUMN, EDITED_PAYLOAD, rechain, tamper
+from credit_pipeline_tests.adapters.products.tampering import (
+    CUT_AND_REWOUND,
+    EDITED_COLUMN,
+    EDITED_PAYLOAD,
+    rechain,
+    tamper,
+)
 from credit_pipeline_tests.cli.conftest import Run
 from credit_pipeline_tests.conftest import Databases
 

@@ -9,8 +9,9 @@ import httpx
 import psycopg
 import pytest
 
-from credit_pipeline.sandbox import billing_process, lifecycle
-from credit_pipeline.sandbox.billing_control import CONTROL_HEADER
+from credit_pipeline.sandbox import lifecycle
+from credit_pipeline.sandbox.billing import process as billing_process
+from credit_pipeline.sandbox.billing.control import CONTROL_HEADER
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
 from credit_pipeline_tests.cli.shapes import ACCOUNT, CHECK, EIGHT, HEALTH, differences
 

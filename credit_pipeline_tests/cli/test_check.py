@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from credit_pipeline.cli.render_cells import plain
+from credit_pipeline.cli.cells import plain
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
 from credit_pipeline_tests.cli.shapes import CHECK, differences
 

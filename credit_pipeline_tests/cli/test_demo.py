@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from credit_pipeline.cli.borrowed import may_use_sandbox
 from credit_pipeline.cli.demo import _as_promised
+from credit_pipeline.cli.managed_servers import may_use_sandbox
 from credit_pipeline.cli.render_demo import render_demo
 from credit_pipeline.cli.session import Session
 from credit_pipeline.sandbox import lifecycle

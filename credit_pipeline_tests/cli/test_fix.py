@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from credit_pipeline.cli.review_pack import COLUMNS, safe_cell
+from credit_pipeline.adapters.artifacts.review_pack import COLUMNS, safe_cell
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
 from credit_pipeline_tests.cli.shapes import PLAN, differences
 

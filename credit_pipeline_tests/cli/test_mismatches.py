@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from credit_pipeline.services.aging import STEPS, spoken
+from credit_pipeline.services.report.aging import STEPS, spoken
 from credit_pipeline_tests.cli.conftest import Ended, Run, Sandbox
 from credit_pipeline_tests.cli.shapes import FLAG, MISMATCH, NUMBER, WORD, Maybe, differences
 

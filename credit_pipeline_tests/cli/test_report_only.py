@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
 
 BY = ("--as", "eva", "--reason", "looked at it")

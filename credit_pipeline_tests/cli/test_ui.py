@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
 
 LAUNCH = """

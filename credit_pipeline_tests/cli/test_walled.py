@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline_tests.cli.conftest import Ended, Run, Sandbox
 
 ROLES = {"reader": "WIX_READER_URL", "corrector": "WIX_CORRECTOR_URL", "approver": "WIX_APPROVER_URL"}

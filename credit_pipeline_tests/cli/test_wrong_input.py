@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from credit_pipeline.sandbox.billing import BillingServer
-from credit_pipeline.sandbox.billing_book import BillingBook
+from credit_pipeline.sandbox.billing.server import BillingServer
+from credit_pipeline.sandbox.wix.book import BillingBook
 from credit_pipeline_tests.cli.conftest import Ended, Run, Sandbox
 
 COMMANDS = (("check", "wix_app"), ("fix", "wix_app", "--live"))

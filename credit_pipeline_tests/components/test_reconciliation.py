@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 
-from credit_pipeline.adapters.system_yaml import PACKAGED, load_file, load_system
 from credit_pipeline.components import CreditReconciliation
+from credit_pipeline.config.loader import PACKAGED, load_file, load_system
 from credit_pipeline.definitions import defs
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline_tests.adapters.test_system_yaml import ACME, a_system
-from credit_pipeline_tests.adapters.test_system_yaml_ledger import LEDGER
+from credit_pipeline_tests.config.test_ledger_store import LEDGER
+from credit_pipeline_tests.config.test_loader import ACME, a_system
 
 
 def validate(folder: Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from credit_pipeline.domain.errors import SourceError
-from credit_pipeline.domain.ids import BillingId
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.stripe_book import StripeBook
-from credit_pipeline.services.source_ports import Billing
-from credit_pipeline.services.tables import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS
-from credit_pipeline_tests.sandbox.stripe_rows import (
+from credit_pipeline.domain.subjects.ids import BillingId
+from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.wix.book import BillingBook
+from credit_pipeline.services.collect.ports import Billing
+from credit_pipeline.services.collect.tables import LISTED_SUBSCRIPTIONS, SUBSCRIPTIONS
+from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
     END,
     START,
     a_customer,

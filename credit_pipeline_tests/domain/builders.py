@@ -4,7 +4,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from credit_pipeline.domain.account import (
+from credit_pipeline.domain.findings import Finding
+from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, Resolution, Resolved, Rule, YearlyMode
+from credit_pipeline.domain.plans.periods import Cycle, Period, add_months
+from credit_pipeline.domain.policy import Policy, Renewal
+from credit_pipeline.domain.rules import Rules
+from credit_pipeline.domain.subjects.account import (
     Account,
     Balance,
     Billing,
@@ -16,13 +21,8 @@ from credit_pipeline.domain.account import (
     Sighting,
     SightingKind,
 )
-from credit_pipeline.domain.billing_status import BillingStatus
-from credit_pipeline.domain.findings import Finding
-from credit_pipeline.domain.ids import AccountId, BillingId
-from credit_pipeline.domain.periods import Cycle, Period, add_months
-from credit_pipeline.domain.plans import Catalogue, Plan, Resolution, Resolved, Rule, YearlyMode
-from credit_pipeline.domain.policy import Policy, Renewal
-from credit_pipeline.domain.rules import Rules
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
+from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)

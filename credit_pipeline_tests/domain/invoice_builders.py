@@ -4,12 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from credit_pipeline.domain.account import Account, Billing
-from credit_pipeline.domain.billing_status import BillingStatus
-from credit_pipeline.domain.entitlements import grant_period
-from credit_pipeline.domain.invoices import InvoiceLine, InvoiceStatus
-from credit_pipeline.domain.periods import Cycle, Period
-from credit_pipeline.domain.plans import Resolved, Rule
+from credit_pipeline.domain.grants.entitlements import grant_period
+from credit_pipeline.domain.grants.invoices import InvoiceLine, InvoiceStatus
+from credit_pipeline.domain.plans.catalogue import Resolved, Rule
+from credit_pipeline.domain.plans.periods import Cycle, Period
+from credit_pipeline.domain.subjects.account import Account, Billing
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline_tests.domain.builders import a_catalogue, a_period
 from credit_pipeline_tests.domain.ledger_builders import (
     CUSTOMER,

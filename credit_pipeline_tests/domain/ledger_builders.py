@@ -5,7 +5,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from credit_pipeline.domain.account import (
+from credit_pipeline.domain.grants.invoices import InvoiceLine, InvoiceStatus
+from credit_pipeline.domain.grants.ledger import Entry, EntryKind, Ledger
+from credit_pipeline.domain.plans.catalogue import Catalogue
+from credit_pipeline.domain.plans.periods import Cycle, Period
+from credit_pipeline.domain.subjects.account import (
     Account,
     Balance,
     Billing,
@@ -16,13 +20,9 @@ from credit_pipeline.domain.account import (
     OpenMismatch,
     Sighting,
 )
-from credit_pipeline.domain.billing_status import BillingStatus
-from credit_pipeline.domain.identity import Claim, Identity, Layer, Naming
-from credit_pipeline.domain.ids import AccountId, AuthId, BillingId
-from credit_pipeline.domain.invoices import InvoiceLine, InvoiceStatus
-from credit_pipeline.domain.ledger import Entry, EntryKind, Ledger
-from credit_pipeline.domain.periods import Cycle, Period
-from credit_pipeline.domain.plans import Catalogue
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
+from credit_pipeline.domain.subjects.identity import Claim, Identity, Layer, Naming
+from credit_pipeline.domain.subjects.ids import AccountId, AuthId, BillingId
 from credit_pipeline_tests.domain.builders import START, a_catalogue, a_period, a_resolution, hours_ago, seen
 
 AUTH = AuthId("aaaaaaaa-0000-4000-8000-000000000001")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from credit_pipeline.domain.account import Account, Lookup, Mark
-from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.codes import Code, Severity
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.policy import EndLabels, Policy, Renewal, Trial
+from credit_pipeline.domain.subjects.account import Account, Lookup, Mark
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline_tests.domain.builders import (
     NOW,
     START,

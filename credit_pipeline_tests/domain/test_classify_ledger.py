@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from credit_pipeline.domain.account import Account, Lookup, Mark, OpenMismatch
-from credit_pipeline.domain.billing_status import BillingStatus
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.codes import Code
-from credit_pipeline.domain.corrections import Lane, LinkIdentity
+from credit_pipeline.domain.corrections.correction import Lane, LinkIdentity
 from credit_pipeline.domain.findings import Finding
-from credit_pipeline.domain.invoices import InvoiceStatus
+from credit_pipeline.domain.grants.invoices import InvoiceStatus
+from credit_pipeline.domain.grants.ledger import EntryKind
 from credit_pipeline.domain.judgement import Judgement
-from credit_pipeline.domain.ledger import EntryKind
+from credit_pipeline.domain.subjects.account import Account, Lookup, Mark, OpenMismatch
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline_tests.domain.builders import NOW, START, a_grant, a_period, an_open, hours_ago, rules, seen
+from credit_pipeline_tests.domain.grants.test_matching import an_unnamed
 from credit_pipeline_tests.domain.invoice_builders import a_line, an_upgrade, day, with_lines
 from credit_pipeline_tests.domain.ledger_builders import (
     AUTH,
@@ -25,7 +26,6 @@ from credit_pipeline_tests.domain.ledger_builders import (
     an_entry,
     an_identity,
 )
-from credit_pipeline_tests.domain.test_matching import an_unnamed
 
 NOTHING: dict[str, Any] = {"entries": (), "spent": 0}
 

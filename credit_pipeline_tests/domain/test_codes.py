@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from credit_pipeline.domain.codes import CODES, UNKNOWN, Code, Direction, Group, by_precedence
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import EVENTS
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from credit_pipeline.cli.main import main
-from credit_pipeline.sandbox.billing import BillingServer
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.sandbox.billing.server import BillingServer
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.world import World, an_installed_product
 

@@ -4,10 +4,10 @@ from contextlib import closing
 
 import psycopg
 
-from credit_pipeline.adapters.plan_store import PostgresPlans
-from credit_pipeline.domain.plans import Plan
-from credit_pipeline.services.plan_ports import SavedPlan
-from credit_pipeline_tests.adapters.counter_product import chain_faults
+from credit_pipeline.adapters.plans.store import PostgresPlans
+from credit_pipeline.domain.plans.catalogue import Plan
+from credit_pipeline.services.plans.ports import SavedPlan
+from credit_pipeline_tests.adapters.products.counter_product import chain_faults
 from credit_pipeline_tests.incidents.world import SYSTEM
 
 _GRANTS = 'SELECT plan, credits FROM credit_pipeline."grant" WHERE account = %s ORDER BY granted_at'

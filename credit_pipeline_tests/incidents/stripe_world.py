@@ -14,16 +14,16 @@ import psycopg
 from psycopg.rows import dict_row
 
 from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.adapters.install import install
-from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.domain.periods import add_months
-from credit_pipeline.sandbox.billing import BillingServer
+from credit_pipeline.adapters.install.install import install
+from credit_pipeline.domain.plans.periods import add_months
+from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.lifecycle import sandbox_system
-from credit_pipeline.sandbox.stripe_book import Customer, Event, Invoice, Item, Line, Subscription
-from credit_pipeline.sandbox.stripe_events import an_event
-from credit_pipeline.services import correct
-from credit_pipeline.services.check import check
-from credit_pipeline.services.plan_ports import Selection
+from credit_pipeline.sandbox.stripe.book import Customer, Event, Invoice, Item, Line, Subscription
+from credit_pipeline.sandbox.stripe.events import an_event
+from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.ports import Selection
+from credit_pipeline.services.reconcile.check import check
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.moved_clock import pin_billing
 
@@ -37,7 +37,7 @@ def an_installed_ledger(databases: Databases) -> str:
 
     def fill(url: str) -> None:
         with psycopg.connect(url) as connection:
-            connection.execute(files("credit_pipeline.sandbox").joinpath("bestauth.sql").read_bytes())
+            connection.execute(files("credit_pipeline.sandbox.scenarios.bestauth").joinpath("product.sql").read_bytes())
         install(url, SYSTEM)
         with BillingServer() as server, tempfile.TemporaryDirectory() as home:
             _apply_first_plan(StripeWorld(url, server), Path(home))

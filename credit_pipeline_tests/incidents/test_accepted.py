@@ -8,9 +8,9 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from credit_pipeline.adapters.lifecycle_store import PostgresLifecycle
+from credit_pipeline.adapters.findings.lifecycle import PostgresLifecycle
 from credit_pipeline.domain.errors import PlanError
-from credit_pipeline.services.lifecycle_ports import Chosen, Decided, Lifecycle
+from credit_pipeline.services.findings.ports import Chosen, Decided, Lifecycle
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.conftest import Run
 from credit_pipeline_tests.incidents.evidence import assert_audited, outcomes, states

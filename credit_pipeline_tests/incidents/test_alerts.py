@@ -11,10 +11,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from credit_pipeline.orchestration.alerting import alert_sensors
+from credit_pipeline.config.system import AlertsConfig, WebhookAlerts
 from credit_pipeline.orchestration.instance import instance, prepare_home
-from credit_pipeline.services.system import AlertsConfig, WebhookAlerts
-from credit_pipeline_tests.adapters.alert_servers import Chat, a_chat
+from credit_pipeline.orchestration.sensors.alerts import alert_sensors
+from credit_pipeline_tests.adapters.alerts.alert_servers import Chat, a_chat
 from credit_pipeline_tests.incidents.conftest import Run
 from credit_pipeline_tests.incidents.world import SYSTEM, World
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import psycopg
 
-from credit_pipeline.adapters.install import Wanted, install
-from credit_pipeline.domain.plans import Catalogue, Plan
-from credit_pipeline.services.lifecycle_ports import Decided
+from credit_pipeline.adapters.install.install import Wanted, install
+from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
+from credit_pipeline.services.findings.ports import Decided
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import assert_audited, granted
 from credit_pipeline_tests.incidents.world import World

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from credit_pipeline.sandbox.billing import BillingServer
+from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.conftest import Run
 from credit_pipeline_tests.incidents.world import World

@@ -12,14 +12,14 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.orchestration.assemble import reconciliation_defs
 from credit_pipeline.orchestration.instance import instance, prepare_home
-from credit_pipeline.services.system import CreditSystem
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.conftest import Run
 from credit_pipeline_tests.incidents.evidence import granted
 from credit_pipeline_tests.incidents.world import SYSTEM, World
-from credit_pipeline_tests.services.failed_webhooks import Doors
+from credit_pipeline_tests.services.sync.failed_webhooks import Doors
 
 APPLYING = replace(SYSTEM, policy=replace(SYSTEM.policy, automation_apply=True))
 WEBHOOKS, REQUESTS = "wix_app_failed_webhook_sensor", "wix_app_sync_request_sensor"

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from credit_pipeline.sandbox.wix_app import WixApp
+from credit_pipeline.sandbox.scenarios.wix_app.product import WixApp
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.conftest import Run
 from credit_pipeline_tests.incidents.evidence import assert_audited

@@ -1,8 +1,8 @@
 """A look at single accounts is not remembered: what it writes must not make a question disappear."""
 
-from credit_pipeline.services import correct
-from credit_pipeline.services.check import check
-from credit_pipeline.services.plan_ports import SavedPlan
+from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.ports import SavedPlan
+from credit_pipeline.services.reconcile.check import check
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import outcomes
 from credit_pipeline_tests.incidents.world import World

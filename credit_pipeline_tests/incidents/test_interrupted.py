@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from credit_pipeline.sandbox.billing import BillingServer
-from credit_pipeline.services.plan_ports import RowOutcome
+from credit_pipeline.sandbox.billing.server import BillingServer
+from credit_pipeline.services.plans.ports import RowOutcome
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.conftest import Run

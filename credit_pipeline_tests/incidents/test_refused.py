@@ -12,16 +12,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from credit_pipeline.adapters.plan_store import PostgresPlans
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.adapters.plans.store import PostgresPlans
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.errors import PlanError
 from credit_pipeline.domain.policy import Limits
-from credit_pipeline.services import correct
-from credit_pipeline.services.applying import Applying, note_end
-from credit_pipeline.services.approvals import decisions_about
-from credit_pipeline.services.correct import Guarded
-from credit_pipeline.services.plan_ports import SavedPlan, Selection
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.services.apply import Applying, note_end
+from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.approvals import decisions_about
+from credit_pipeline.services.plans.correct import Guarded
+from credit_pipeline.services.plans.ports import SavedPlan, Selection
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.world import SYSTEM, World
 from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing

@@ -14,7 +14,7 @@ from credit_pipeline.adapters.connect import billing_identity
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.orchestration.assemble import reconciliation_defs
 from credit_pipeline.orchestration.instance import instance, prepare_home
-from credit_pipeline.sandbox.billing import BillingServer
+from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.conftest import Run
 from credit_pipeline_tests.incidents.stripe_world import SYSTEM, StripeWorld, an_installed_ledger

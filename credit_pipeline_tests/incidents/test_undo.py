@@ -6,13 +6,13 @@ import psycopg
 import pytest
 
 from credit_pipeline.domain.errors import PlanError
-from credit_pipeline.domain.ids import AccountId
-from credit_pipeline.services import correct
-from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.plan_ports import SavedPlan
-from credit_pipeline.services.plan_report import PlanReport
-from credit_pipeline.services.reconcile import reconcile
-from credit_pipeline.services.undo import compensations, propose_undo
+from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.services.collect.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.ports import SavedPlan
+from credit_pipeline.services.plans.report import PlanReport
+from credit_pipeline.services.plans.undo import compensations, propose_undo
+from credit_pipeline.services.reconcile.reconcile import reconcile
 from credit_pipeline_tests.cli.shapes import PLAN, differences
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.conftest import Run

@@ -12,20 +12,20 @@ from typing import Any, Self
 from uuid import NAMESPACE_URL, uuid5
 
 from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.adapters.install import install
-from credit_pipeline.sandbox.billing import BillingServer
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.book_billing import BookBilling
+from credit_pipeline.adapters.install.install import install
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.sandbox.billing.book_billing import BookBilling
+from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.lifecycle import sandbox_system
-from credit_pipeline.sandbox.wix_app import WixApp
-from credit_pipeline.services import correct
-from credit_pipeline.services.applying import batch_sizes
-from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.plan_ports import RowOutcome, SavedPlan, Selection
-from credit_pipeline.services.ports import Gateways
-from credit_pipeline.services.reconcile import reconcile
-from credit_pipeline.services.report import Mismatch, Report
-from credit_pipeline.services.system import CreditSystem
+from credit_pipeline.sandbox.scenarios.wix_app.product import WixApp
+from credit_pipeline.sandbox.wix.book import BillingBook
+from credit_pipeline.services.apply import batch_sizes
+from credit_pipeline.services.collect.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.ports import RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.reconcile.reconcile import reconcile
+from credit_pipeline.services.report.report import Mismatch, Report
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import App
 from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing

@@ -12,21 +12,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from credit_pipeline.adapters.snapshots import ParquetSnapshots
-from credit_pipeline.domain.account import Memory
+from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.balance_history import BalancePoint
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.errors import PlanError, StoreError
-from credit_pipeline.domain.ids import AccountId, BillingId
-from credit_pipeline.domain.plans import Amount
+from credit_pipeline.domain.plans.catalogue import Amount
+from credit_pipeline.domain.subjects.account import Memory
+from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.orchestration.resources import CreditGateways, working_folder
-from credit_pipeline.services.memory_ports import CollectionRecord, MismatchRow, WaitingFinding
-from credit_pipeline.services.plan_ports import RowOutcome, SavedPlan, Selection
-from credit_pipeline.services.ports import Gateways
-from credit_pipeline.services.source_ports import Progress, Pull
-from credit_pipeline.services.system import CreditSystem
-from credit_pipeline.services.tables import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
-from credit_pipeline_tests.services.audit_rows import Audit, add_change
+from credit_pipeline.services.collect.ports import Progress, Pull
+from credit_pipeline.services.collect.tables import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
+from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.plans.ports import RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow, WaitingFinding
+from credit_pipeline_tests.services.audit.audit_rows import Audit, add_change
 
 PRO = "94d0be17-2c5a-4f6b-8e39-c07a61d5f2b8"
 IDENTITY = {"app_id": "app-1", "host": "www.wixapis.com"}

@@ -6,12 +6,12 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from credit_pipeline.adapters.system_yaml import load_system
+from credit_pipeline.config.loader import load_system
 from credit_pipeline.definitions import defs
 from credit_pipeline.domain.timetable import Timetable, Timetables
 from credit_pipeline.orchestration.assemble import reconciliation_defs
-from credit_pipeline.orchestration.run_limits import RunLimits
-from credit_pipeline.orchestration.schedules import schedules_of
+from credit_pipeline.orchestration.jobs.run_limits import RunLimits
+from credit_pipeline.orchestration.sensors.schedules import schedules_of
 
 PARENTS = {
     "balances": [],

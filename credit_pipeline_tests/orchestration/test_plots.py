@@ -11,7 +11,7 @@ from PIL import Image
 
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.orchestration.plots import LEFT, OURS, account_plot, as_markdown, system_plot
-from credit_pipeline.services.balance_history import AccountState
+from credit_pipeline.services.health.balance_history import AccountState
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

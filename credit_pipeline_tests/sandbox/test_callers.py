@@ -12,12 +12,12 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from credit_pipeline.adapters.install import install
-from credit_pipeline.adapters.webhook_hints import hint_of
+from credit_pipeline.adapters.inbox.webhook_hints import hint_of
+from credit_pipeline.adapters.install.install import install
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
 from credit_pipeline.sandbox.callers import CALLERS, DOORS, PRODUCTS, Callers, make_login
 from credit_pipeline.sandbox.lifecycle import sandbox_system
-from credit_pipeline.sandbox.wix_app import WixApp
+from credit_pipeline.sandbox.scenarios.wix_app.product import WixApp
 from credit_pipeline_tests.conftest import Databases
 
 PAGE = (Path(__file__).parents[2] / "docs" / "doors.md").read_text()
@@ -89,7 +89,9 @@ def product(databases: Databases) -> Iterator[Callable[[str], Product]]:
                     app.create(system.catalogue)
             else:
                 with psycopg.connect(url) as connection:
-                    connection.execute(files("credit_pipeline.sandbox").joinpath("bestauth.sql").read_bytes())
+                    connection.execute(
+                        files("credit_pipeline.sandbox.scenarios.bestauth").joinpath("product.sql").read_bytes()
+                    )
             install(url, system)
 
         one = Product(name, databases.new(databases.template(f"callers_{name}", fill)))

@@ -14,12 +14,13 @@ import psycopg
 import pytest
 
 from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.sandbox import billing_process, lifecycle
+from credit_pipeline.sandbox import lifecycle
+from credit_pipeline.sandbox.billing import process as billing_process
 from credit_pipeline.sandbox.demo import run_demo
-from credit_pipeline.sandbox.life import State
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.sandbox.worlds import PRODUCTS
-from credit_pipeline.services.plan_report import PlanReport
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline.sandbox.scenarios.wix_app.life import State
+from credit_pipeline.sandbox.scenarios.worlds import PRODUCTS
+from credit_pipeline.services.plans.report import PlanReport
 
 ACCOUNTS = 150
 

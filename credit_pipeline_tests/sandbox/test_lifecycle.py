@@ -11,10 +11,11 @@ import pytest
 
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.sandbox import billing_process, lifecycle
-from credit_pipeline.sandbox.billing_book import BillingBook
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
-from credit_pipeline.sandbox.stripe_book import StripeBook
+from credit_pipeline.sandbox import lifecycle
+from credit_pipeline.sandbox.billing import process as billing_process
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.wix.book import BillingBook
 
 ACCOUNTS = 60
 DATABASES = [("wix_app", "WIX_DATABASE_URL"), ("bestauth", "BESTAUTH_DATABASE_URL")]

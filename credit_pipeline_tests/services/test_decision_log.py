@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from credit_pipeline.domain.classify import classify
-from credit_pipeline.domain.ids import AccountId
+from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.decision_log import DecisionLog, pseudonym
-from credit_pipeline.services.plan_ports import RowOutcome
+from credit_pipeline.services.plans.ports import RowOutcome
 from credit_pipeline_tests.domain.builders import an_account, rules
 
 ID = "5f0c7a52-0000-4000-8000-000000000001"

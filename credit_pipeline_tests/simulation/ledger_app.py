@@ -11,7 +11,7 @@ from importlib.resources import files
 import psycopg
 from psycopg.types.json import Jsonb
 
-from credit_pipeline.domain.periods import Period
+from credit_pipeline.domain.plans.periods import Period
 
 _CLOCK = """
 CREATE TABLE simulated_clock (instant timestamptz NOT NULL);
@@ -42,7 +42,7 @@ ON CONFLICT (user_id) DO UPDATE SET stripe_customer_id = EXCLUDED.stripe_custome
 def create_tables(url: str) -> None:
     """The sandbox's tables and functions, with the simulation's clock."""
     with psycopg.connect(url) as connection:
-        connection.execute(files("credit_pipeline.sandbox").joinpath("bestauth.sql").read_bytes())
+        connection.execute(files("credit_pipeline.sandbox.scenarios.bestauth").joinpath("product.sql").read_bytes())
         connection.execute(_CLOCK.encode())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from credit_pipeline.domain.corrections import Lane
+from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline_tests.simulation.ledger_life import DAY, HOUR, LedgerLife
 from credit_pipeline_tests.simulation.ledger_lives import FIRST_RUN, day
 from credit_pipeline_tests.simulation.ledger_operations import Given, LedgerOperations, Sight

@@ -13,23 +13,24 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from credit_pipeline.adapters.install import Wanted, install
-from credit_pipeline.adapters.memory import PostgresMemory
-from credit_pipeline.adapters.snapshots import ParquetSnapshots
-from credit_pipeline.adapters.store_ledger import LedgerStore
-from credit_pipeline.domain.corrections import Correction, GrantCredits, Lane, SetPlan
-from credit_pipeline.domain.plans import Catalogue
+from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
+from credit_pipeline.adapters.history.memory import PostgresMemory
+from credit_pipeline.adapters.install.install import Wanted, install
+from credit_pipeline.adapters.stores.ledger import LedgerStore
+from credit_pipeline.config.system import CreditSystem, StripeConfig
+from credit_pipeline.domain.corrections.correction import Correction, GrantCredits, Lane, SetPlan
+from credit_pipeline.domain.plans.catalogue import Catalogue
 from credit_pipeline.domain.policy import Policy
-from credit_pipeline.sandbox.book_billing import StripeBookBilling
-from credit_pipeline.services import audit, correct
-from credit_pipeline.services.collect import collect_balances, collect_identities, collect_subscriptions
-from credit_pipeline.services.lifecycle_ports import Decided
-from credit_pipeline.services.plan_ports import SavedPlan, Selection
-from credit_pipeline.services.ports import Gateways
-from credit_pipeline.services.reconcile import reconcile
-from credit_pipeline.services.report import Report
-from credit_pipeline.services.system import CreditSystem, StripeConfig
-from credit_pipeline_tests.adapters.ledger_product import ledger_config
+from credit_pipeline.sandbox.billing.book_billing import StripeBookBilling
+from credit_pipeline.services.audit import verify as audit
+from credit_pipeline.services.collect.collect import collect_balances, collect_identities, collect_subscriptions
+from credit_pipeline.services.findings.ports import Decided
+from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.ports import SavedPlan, Selection
+from credit_pipeline.services.reconcile.reconcile import reconcile
+from credit_pipeline.services.report.report import Report
+from credit_pipeline_tests.adapters.products.ledger_product import ledger_config
 from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing
 from credit_pipeline_tests.simulation.ledger_life import MINUTE, LedgerLife
 from credit_pipeline_tests.simulation.ledger_truth import CATALOGUE, Owed

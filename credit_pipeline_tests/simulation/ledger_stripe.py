@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from credit_pipeline.domain.periods import Period, add_months
-from credit_pipeline.sandbox.stripe_book import Customer, Invoice, Item, Line, StripeBook, Subscription
+from credit_pipeline.domain.plans.periods import Period, add_months
+from credit_pipeline.sandbox.stripe.book import Customer, Invoice, Item, Line, StripeBook, Subscription
 from credit_pipeline_tests.simulation.ledger_truth import plan_of
 
 CENTS_A_CREDIT = 2

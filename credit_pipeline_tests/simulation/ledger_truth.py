@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from credit_pipeline.domain.periods import Period
-from credit_pipeline.domain.plans import Catalogue, Plan, YearlyMode
+from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, YearlyMode
+from credit_pipeline.domain.plans.periods import Period
 
 CATALOGUE = Catalogue(
     plans=(

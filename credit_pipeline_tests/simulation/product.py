@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from credit_pipeline.domain.periods import add_months, period_at
+from credit_pipeline.domain.plans.periods import add_months, period_at
 
 ALLOWANCE = {"free": 100, "starter": 1_000, "pro": 5_000}
 RANK = {"free": 0, "starter": 1, "pro": 2}

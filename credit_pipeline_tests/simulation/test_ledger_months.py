@@ -17,10 +17,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from credit_pipeline.adapters.hardening import hardening_sql
-from credit_pipeline.adapters.install import install
-from credit_pipeline.domain.plans import Amount, Catalogue, Plan
-from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+from credit_pipeline.adapters.install.hardening import hardening_sql
+from credit_pipeline.adapters.install.install import install
+from credit_pipeline.domain.plans.catalogue import Amount, Catalogue, Plan
+from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.simulation.ledger_app import LedgerApp, create_tables
 from credit_pipeline_tests.simulation.ledger_fates import CHECKS, Fate, unexplained

@@ -14,21 +14,21 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from credit_pipeline.adapters.install import install
-from credit_pipeline.adapters.memory import PostgresMemory
-from credit_pipeline.adapters.snapshots import ParquetSnapshots
-from credit_pipeline.adapters.store_counter import CounterStore
-from credit_pipeline.domain.plans import Catalogue, Plan
+from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
+from credit_pipeline.adapters.history.memory import PostgresMemory
+from credit_pipeline.adapters.install.install import install
+from credit_pipeline.adapters.stores.counter import CounterStore
+from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, WixConfig
+from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy, Renewal
-from credit_pipeline.sandbox.billing_book import BillingBook, wire_time
-from credit_pipeline.sandbox.book_billing import BookBilling
-from credit_pipeline.services import correct
-from credit_pipeline.services.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.plan_ports import Selection
-from credit_pipeline.services.ports import Gateways
-from credit_pipeline.services.reconcile import reconcile
-from credit_pipeline.services.report import Report
-from credit_pipeline.services.system import CounterStoreConfig, CreditSystem, WixConfig
+from credit_pipeline.sandbox.billing.book_billing import BookBilling
+from credit_pipeline.sandbox.wix.book import BillingBook, wire_time
+from credit_pipeline.services.collect.collect import collect_balances, collect_subscriptions
+from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.ports import Selection
+from credit_pipeline.services.reconcile.reconcile import reconcile
+from credit_pipeline.services.report.report import Report
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing
 from credit_pipeline_tests.simulation.product import ALLOWANCE, RANK, Customer, Product, Purchase
@@ -204,7 +204,7 @@ def test_six_weeks_of_a_careless_product(databases: Databases, tmp_path: Path, s
 
 def main() -> None:
     """More lives than the suite plays."""
-    from credit_pipeline.sandbox.postgres import EmbeddedPostgres
+    from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)

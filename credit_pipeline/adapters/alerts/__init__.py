@@ -1,0 +1,1 @@
+"""Delivers alerts: the outbox in our schema, and the sinks log, webhook and e-mail. Decides no wording."""

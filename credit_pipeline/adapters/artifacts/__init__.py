@@ -1,0 +1,1 @@
+"""Files kept outside Postgres: snapshots as Parquet, and the review pack of a plan."""

@@ -1,0 +1,82 @@
+"""Heads of the audit chain as they were noted outside the database: `<home>/anchors/<system>.jsonl`, a line a note.
+
+Only ever appended to, readable by its owner alone. What a noted head proves is judged elsewhere.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from credit_pipeline.domain.corrections.audit import Anchor
+from credit_pipeline.domain.errors import StoreError
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Anchors:
+    """The noted heads of one system. `home` is the working folder."""
+
+    def __init__(self, home: Path, system: str) -> None:
+        self.path = home / "anchors" / f"{system}.jsonl"
+        self._system = system
+
+    def append(self, seq: int, head_hash: str, *, run_id: str, at: datetime) -> None:
+        """Notes a head. Raises StoreError where the file cannot be written."""
+        note = {"seq": seq, "hash": head_hash, "at": at.isoformat(timespec="seconds"), "run_id": run_id}
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            with os.fdopen(os.open(self.path, flags, 0o600), "rb+", buffering=0) as file:
+                # A line that a full disk cut short must not swallow this one.
+                cut = file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+                file.write(b"\n" * cut + json.dumps(note).encode() + b"\n")
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StoreError(
+                f"{self._system}: the head of the audit chain cannot be noted in {self.path} ({error.strerror}): "
+                "make the file writable for this user"
+            ) from None
+
+    def read(self) -> tuple[list[Anchor], list[str]]:
+        """Every noted head once, and the places of lines that hold none. Raises StoreError where it cannot be read."""
+        found: dict[tuple[int, str], Anchor] = {}
+        unreadable: list[str] = []
+        for number, line in self._lines():
+            anchor = _anchor(line)
+            if anchor is None:
+                unreadable.append(f"line {number} of {self.path}")
+            else:
+                found.setdefault((anchor.seq, anchor.hash), anchor)
+        return list(found.values()), unreadable
+
+    def set_aside(self) -> None:
+        """Keeps the notes under another name: the database was made anew, and its chain is another one."""
+        if self.path.exists():
+            noted = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+            self.path.rename(self.path.with_suffix(f".until-{noted:%Y%m%dT%H%M%S}.jsonl"))
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as file:
+                yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(
+                f"{self._system}: the noted heads in {self.path} cannot be read ({error.strerror}): make the file "
+                "readable for this user"
+            ) from None
+
+
+def _anchor(line: str) -> Anchor | None:
+    try:
+        note = json.loads(line)
+        seq, head_hash, at = note["seq"], note["hash"], note["at"]
+        if type(seq) is int and _HASH.fullmatch(head_hash):
+            return Anchor(seq=seq, hash=head_hash, noted=f"noted {str(at)[:16].replace('T', ' ')}")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return None

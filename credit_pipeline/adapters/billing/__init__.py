@@ -1,0 +1,1 @@
+"""Clients of the billing providers, a folder each, and the rows that all of them produce. Judges nothing."""

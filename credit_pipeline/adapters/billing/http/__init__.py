@@ -1,0 +1,1 @@
+"""Bounded HTTP for the billing clients: deadlines, sizes, retries, rate limits, strict JSON."""

@@ -1,0 +1,148 @@
+"""All subscriptions of one Stripe account with their invoices, and every doubt whether they are all.
+
+What was read is kept whatever goes wrong: it is good for a report. What a doubt means for the pull, and how Stripe is
+asked, is not here.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.http.fan_out import FIRST_CONTACT_TRIES, FanOut
+from credit_pipeline.adapters.billing.stripe.completeness import (
+    SECOND_PASS,
+    lost_invoices,
+    lost_subscriptions,
+    second_pass,
+)
+from credit_pipeline.adapters.billing.stripe.invoices import Invoice, with_evidence
+from credit_pipeline.adapters.billing.stripe.listing import PAGE_SIZE, Listing, Window
+from credit_pipeline.adapters.billing.stripe.reader import StripeReader
+from credit_pipeline.adapters.billing.stripe.requests import Stop
+from credit_pipeline.adapters.billing.stripe.wire import Subscription
+from credit_pipeline.adapters.billing.subscription_rows import listed_row
+from credit_pipeline.domain.subjects.account import Lookup
+from credit_pipeline.domain.subjects.ids import BillingId
+from credit_pipeline.services.collect.ports import Progress
+
+EARLY = timedelta(days=1)
+"""An invoice may be a little older than the period it is for."""
+
+ReaderOf = Callable[[Callable[[], Stop]], StripeReader]
+"""Makes a reader of this pull, given when one of its requests is not worth repeating."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What was read. `nothing` is why not even a first page was."""
+
+    rows: list[dict[str, Any]]
+    level: str
+    doubts: list[str]
+    nothing: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountReading:
+    """One reading of an account as of `now`, to be ended at `end` (time.monotonic)."""
+
+    reader_of: ReaderOf
+    now: datetime
+    end: float
+    lookback: timedelta
+    in_flight: int
+    breaker: int
+    progress: Progress | None = None
+
+    def run(self) -> Account:
+        """Subscriptions, then invoices, then the proofs. Progress counts subscriptions and longer periods."""
+        answered = threading.Event()
+        reader = self.reader_of(lambda: _first_contact(answered))
+        window = Window(newest=int(self.now.timestamp()))
+
+        def on_page(done: int, more: bool) -> None:
+            answered.set()
+            if self.progress is not None and done:
+                self.progress(done, done + (PAGE_SIZE if more else 0))
+
+        listing = reader.subscriptions({}, window, on_page=on_page)
+        if listing.trouble is not None and listing.pages == 0:
+            return Account(rows=[], level="L0", doubts=listing.doubts, nothing=listing.trouble)
+        subscriptions = listing.rows
+        invoices, doubts = self._invoices(reader, subscriptions)
+        doubts = listing.doubts + doubts
+        if not doubts:
+            doubts += lost_subscriptions(reader, subscriptions, invoices.values(), self.now)
+            doubts += lost_invoices(reader, subscriptions.values(), invoices, self.now - self.lookback)
+        twice = not doubts and len(subscriptions) <= SECOND_PASS
+        if twice:
+            doubts += second_pass(reader, subscriptions, window)
+        return Account(
+            rows=with_evidence(subscriptions.values(), invoices.values()), level="L2" if twice else "L1", doubts=doubts
+        )
+
+    def _invoices(
+        self, reader: StripeReader, subscriptions: Mapping[str, Subscription]
+    ) -> tuple[dict[str, Invoice], list[str]]:
+        """All invoices of the look-back, and those of longer periods that still run."""
+        since = self.now - self.lookback - EARLY
+        recent = reader.invoices({}, since_window(since))
+        doubts = recent.doubts + _unrelated(recent)
+        starts = longer_periods(subscriptions.values(), since)
+        if doubts or not starts:
+            return recent.rows, doubts
+        older, doubts = self._older(starts, len(subscriptions))
+        return recent.rows | older, doubts
+
+    def _older(self, starts: Mapping[BillingId, datetime], done: int) -> tuple[dict[str, Invoice], list[str]]:
+        """The invoices of these customers since then. `done`: how far the progress already is."""
+        found: dict[BillingId, dict[str, Invoice]] = {}
+        fan = FanOut(ids=list(starts), in_flight=self.in_flight, end=self.end, breaker=self.breaker)
+        reader = self.reader_of(fan.patience_is_out)
+
+        def ask(billing_id: BillingId) -> dict[str, Any]:
+            listing = reader.invoices({"customer": billing_id}, since_window(starts[billing_id]))
+            found[billing_id] = listing.rows
+            doubts = listing.doubts + _unrelated(listing)
+            return listed_row(billing_id, Lookup.ERROR if doubts else Lookup.ANSWERED, next(iter(doubts), None))
+
+        progress = self.progress
+        answers = fan.run(ask, progress and (lambda asked, total: progress(done + asked, done + total)))
+        failed = [answer["detail"] for answer in answers if answer["lookup"] == Lookup.ERROR]
+        doubts = [f"{len(failed):,}/{len(starts):,} customers with longer periods: {failed[0]}"] if failed else []
+        return {invoice_id: one for rows in found.values() for invoice_id, one in rows.items()}, doubts
+
+
+def longer_periods(subscriptions: Iterable[Subscription], since: datetime) -> dict[BillingId, datetime]:
+    """Customers with a period that still runs and whose invoice may be older than `since`, and how old it may be."""
+    starts: dict[BillingId, datetime] = {}
+    for subscription in subscriptions:
+        start = subscription.row["period_start"]
+        if subscription.running and start is not None and start - EARLY < since:
+            starts[subscription.billing_id] = min(start - EARLY, starts.get(subscription.billing_id, start))
+    return starts
+
+
+def since_window(moment: datetime) -> Window:
+    """Everything created since then."""
+    return Window(oldest=int(moment.timestamp()))
+
+
+def _unrelated(listing: Listing[Invoice]) -> list[str]:
+    """Invoices that cannot be read and name no customer about whom nothing would then be known."""
+    return [one.doubt for one in listing.rows.values() if one.customer is None and one.doubt is not None]
+
+
+def _first_contact(answered: threading.Event) -> Stop:
+    """Nobody is there where nothing was answered yet and so many connections were refused."""
+    refused = 0
+
+    def stop(trouble: Trouble) -> bool:
+        nonlocal refused
+        refused += trouble.unreachable
+        return refused >= FIRST_CONTACT_TRIES and not answered.is_set()
+
+    return stop

@@ -1,0 +1,246 @@
+"""The Stripe client: subscriptions and invoices are listed, and a customer's own are asked for before a correction.
+
+It can only read: there is no method that sends anything but GET. What the payloads mean is in `stripe_wire` and
+`stripe_invoices`, how a list is read in `stripe_list`, all there is in `stripe_account`.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NoReturn, Self
+
+from credit_pipeline.adapters.billing.http.client import Patience, Trouble, host_name
+from credit_pipeline.adapters.billing.http.fan_out import FanOut
+from credit_pipeline.adapters.billing.stripe.account import EARLY, AccountReading, longer_periods, since_window
+from credit_pipeline.adapters.billing.stripe.events import MAX_PAGES as EVENT_PAGES
+from credit_pipeline.adapters.billing.stripe.events import undelivered_events
+from credit_pipeline.adapters.billing.stripe.invoices import with_evidence
+from credit_pipeline.adapters.billing.stripe.listing import Listing, StripeList, Window
+from credit_pipeline.adapters.billing.stripe.paths import checked_plan, checked_subject
+from credit_pipeline.adapters.billing.stripe.reader import StripeReader
+from credit_pipeline.adapters.billing.stripe.requests import Refused, Stop, StripeGet, Unknown, default_patience
+from credit_pipeline.adapters.billing.stripe.wire import Reading
+from credit_pipeline.adapters.billing.subscription_rows import listed_pull, listed_row
+from credit_pipeline.domain.errors import SourceError
+from credit_pipeline.domain.subjects.account import Lookup
+from credit_pipeline.domain.subjects.ids import BillingId
+from credit_pipeline.services.collect.ports import Progress, Pull
+from credit_pipeline.services.sync.ports import Undelivered
+
+MAX_PAGES = 5_000
+"""Half a million rows, whose own requests take four minutes."""
+_READ = "subscriptions, customers and invoices"
+
+
+class StripeBilling:
+    """ports.Billing over Stripe's API, and inbox_ports.EventSource.
+
+    `subject` and `plan` are paths of `stripe_paths`. `lookback` is how far back invoices are read; those of a longer
+    period that still runs are read from its start. `base_url_name` and `credentials_name` are the words a person would
+    look for in order to correct them.
+    """
+
+    provider = "stripe"
+    lists = True
+
+    def __init__(
+        self,
+        *,
+        system: str,
+        base_url: str,
+        key: str,
+        version: str,
+        subject: Sequence[str],
+        plan: Sequence[str],
+        per_second: int = 20,
+        lookback: timedelta = timedelta(days=62),
+        in_flight: int = 8,
+        deadline: timedelta = timedelta(minutes=15),
+        breaker: int = 5,
+        max_pages: int = MAX_PAGES,
+        patience: Patience | None = None,
+        allow_private: bool = False,
+        base_url_name: str = "its base URL",
+        credentials_name: str = "the Stripe key",
+    ) -> None:
+        self._system = system
+        self._reading = Reading(
+            system=system, subject=checked_subject(system, subject), plan=checked_plan(system, plan)
+        )
+        self._lookback = lookback
+        self._in_flight = in_flight
+        self._deadline_s = deadline.total_seconds()
+        self._breaker = breaker
+        self._max_pages = max_pages
+        self._base_url_name = base_url_name
+        self._credentials_name = credentials_name
+        self._api = StripeGet(
+            system=system,
+            base_url=base_url,
+            key=key,
+            version=version,
+            per_second=per_second,
+            in_flight=in_flight,
+            patience=patience or default_patience(),
+            credentials_name=credentials_name,
+            allow_private=allow_private,
+        )
+
+    def __repr__(self) -> str:
+        return f"StripeBilling({self._system!r}, {self._api.host!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._api.close()
+
+    def identity(self) -> Mapping[str, str]:
+        """What tells this account from another, for `init` to pin. Nothing is asked, and no key can be read from it."""
+        mode = {True: "test", False: "live", None: "unknown"}[self._api.test_key]
+        host = host_name(self._api.host)
+        return {"provider": self.provider, "mode": mode, "key": self._api.key_print, "host": host}
+
+    def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:
+        """All subscriptions created until `now` with their invoices, or those of the customers asked for, in order.
+
+        A list that may lack rows ends as an incomplete Pull with what was read. Raises SourceError where Stripe cannot
+        be reached, refuses the key, or answered nothing at all.
+        """
+        return self._all(now, progress) if ids is None else self._of(list(dict.fromkeys(ids)), now, progress)
+
+    def undelivered(self, oldest: datetime, newest: datetime, within: timedelta) -> Undelivered:
+        """The events of this time that Stripe could not deliver, oldest first, with doubts where some may be missing.
+
+        Raises SourceError where Stripe cannot be reached, refuses the key, or answered nothing at all.
+        """
+        end = time.monotonic() + min(within.total_seconds(), self._deadline_s)
+        lists = StripeList(self._api, end=end, max_pages=EVENT_PAGES, stop=lambda: lambda _: False)
+        window = Window(oldest=int(oldest.timestamp()), newest=int(newest.timestamp()))
+        listing = undelivered_events(lists, window)
+        if listing.trouble is not None and not listing.pages:
+            self._give_up(listing.trouble, read="events")
+        events = sorted(listing.rows.values(), key=lambda event: event.created)
+        return Undelivered(
+            events=tuple(events),
+            doubts=(*listing.doubts, *self._mode_doubts(listing.modes)),
+            too_many=bool(listing.doubts) and listing.trouble is None and listing.pages >= EVENT_PAGES,
+        )
+
+    def _all(self, now: datetime, progress: Progress | None) -> Pull:
+        modes: set[bool] = set()
+        end = time.monotonic() + self._deadline_s
+        account = AccountReading(
+            reader_of=lambda stop: self._reader(end, stop, modes),
+            now=now,
+            end=end,
+            lookback=self._lookback,
+            in_flight=self._in_flight,
+            breaker=self._breaker,
+            progress=progress,
+        ).run()
+        if account.nothing is not None:
+            self._give_up(account.nothing)
+        return listed_pull(account.rows, level=account.level, doubts=[*account.doubts, *self._mode_doubts(modes)])
+
+    def _of(self, ids: list[BillingId], now: datetime, progress: Progress | None) -> Pull:
+        end = time.monotonic() + self._deadline_s
+        fan = FanOut(ids=ids, in_flight=self._in_flight, end=end, breaker=self._breaker)
+        modes: set[bool] = set()
+        reader = self._reader(end, fan.patience_is_out, modes)
+        found: dict[BillingId, list[dict[str, Any]]] = {}
+
+        def ask(billing_id: BillingId) -> dict[str, Any]:
+            try:
+                rows = self._of_customer(reader, billing_id, now)
+            except Refused as refused:
+                fan.stop(refused)
+                return listed_row(billing_id, Lookup.ERROR, "the key is refused")
+            except Trouble as trouble:
+                if trouble.unreachable and fan.answered == 0:
+                    fan.stop(trouble)
+                return listed_row(billing_id, Lookup.ERROR, str(trouble))
+            found[billing_id] = rows
+            return next((row for row in rows if row["lookup"] == Lookup.ERROR), rows[0])
+
+        answers = fan.run(ask, progress)
+        if isinstance(fan.fatal, Trouble):
+            self._give_up(fan.fatal)
+        if fan.gave_up and fan.answered == 0:
+            self._give_up(Trouble(fan.last_detail or "its time was over", again=False))
+        rows = [
+            row
+            for billing_id, answer in zip(ids, answers, strict=True)
+            for row in found.get(billing_id, [listed_row(billing_id, Lookup.ERROR) | answer])
+        ]
+        doubts = [f"the pull was given up after {len(found):,}/{len(ids):,} customers: run it again"]
+        proven = all(row["lookup"] != Lookup.ERROR for row in rows)
+        return listed_pull(
+            rows,
+            level="L3" if proven else "L1",
+            doubts=[*(doubts if fan.gave_up else []), *self._mode_doubts(modes)],
+        )
+
+    def _of_customer(self, reader: StripeReader, billing_id: BillingId, now: datetime) -> list[dict[str, Any]]:
+        """One customer's rows. Raises Trouble where they cannot all be had."""
+        listing = reader.subscriptions({"customer": billing_id}, Window())
+        if isinstance(listing.trouble, Unknown) and listing.trouble.param == "customer":
+            return [listed_row(billing_id, Lookup.MISSING)]
+        if not (listing.rows or listing.doubts):
+            return [reader.customer(billing_id)]
+        _complain(listing)
+        subscriptions = listing.rows.values()
+        if any(subscription.billing_id != billing_id for subscription in subscriptions):
+            raise Trouble("answered about another customer", again=False)
+        since = now - self._lookback - EARLY
+        since = longer_periods(subscriptions, since).get(billing_id, since)
+        invoices = reader.invoices({"customer": billing_id}, since_window(since))
+        _complain(invoices)
+        if any(invoice.customer != billing_id for invoice in invoices.rows.values()):
+            raise Trouble("answered about another customer", again=False)
+        return with_evidence(subscriptions, invoices.rows.values())
+
+    def _reader(self, end: float, stop: Callable[[], Stop], modes: set[bool]) -> StripeReader:
+        lists = StripeList(self._api, end=end, max_pages=self._max_pages, stop=stop)
+        return StripeReader(lists, self._reading, modes)
+
+    def _mode_doubts(self, modes: set[bool]) -> list[str]:
+        """One Stripe account has two worlds, and no list holds both."""
+        if len(modes) > 1:
+            return ["the answers mix test mode and live mode"]
+        live, test_key = next(iter(modes), None), self._api.test_key
+        if live is None or test_key is None or live is not test_key:
+            return []
+        answered, key = ("live", "test") if live else ("test", "live")
+        return [f"the answers are of {answered} mode and the key is of {key} mode: correct {self._credentials_name}"]
+
+    def _give_up(self, trouble: Trouble, read: str = _READ) -> NoReturn:
+        where = f"{self._system}: the billing API at {self._api.host}"
+        if isinstance(trouble, Refused):
+            raise SourceError(f"{where} {self._refusal(trouble, read)}")
+        if trouble.unreachable:
+            raise SourceError(f"{where} cannot be reached ({trouble}): start it or correct {self._base_url_name}")
+        raise SourceError(
+            f"{where} answered nothing that can be used ({trouble}): "
+            f"check {self._base_url_name} and the provider's status"
+        )
+
+    def _refusal(self, refused: Refused, read: str) -> str:
+        if refused.allowed:
+            return (
+                f"does not let the key read all it must ({refused}): give {self._credentials_name} the right to read "
+                f"{read}"
+            )
+        return f"refuses the key ({refused}): correct {self._credentials_name}"
+
+
+def _complain(listing: Listing[Any]) -> None:
+    """Raises what kept this list from being complete."""
+    if listing.trouble is not None:
+        raise listing.trouble
+    if listing.doubts:
+        raise Trouble(listing.doubts[0], again=False)

@@ -1,0 +1,152 @@
+"""Stripe's invoices as evidence for grants: pure functions of payloads. What the evidence proves is the domain's.
+
+A line counts where it charges for a time of a subscription: a credit for unused time is negative and proves nothing.
+An invoice names its subscription and a line its price in one of two places, depending on the API's version.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from credit_pipeline.adapters.billing.stripe.values import WireError, flag, identity, instant, integer, mapping, text
+from credit_pipeline.adapters.billing.stripe.wire import Subscription, unread
+from credit_pipeline.domain.grants.invoices import InvoiceStatus
+from credit_pipeline.domain.subjects.account import Lookup
+
+Object = Mapping[str, Any]
+Evidence = dict[str, Any]
+"""One element of the column `invoices` (ports.INVOICE)."""
+
+_STATUSES = {
+    "draft": InvoiceStatus.OPEN,
+    "open": InvoiceStatus.OPEN,
+    "paid": InvoiceStatus.PAID,
+    "void": InvoiceStatus.VOID,
+    "uncollectible": InvoiceStatus.VOID,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """One invoice, as far as it is about subscriptions. `doubt` says why it could not be read, where that is so."""
+
+    invoice_id: str
+    customer: str | None
+    lines: tuple[tuple[str, Evidence], ...]
+    """(subscription, evidence) of every line that counts."""
+    more_lines: bool = False
+    doubt: str | None = None
+
+
+def parse_invoice(raw: Object, lines: Sequence[Object] | None = None) -> Invoice:
+    """An invoice. `lines`: all of its lines, where the page held only the first. Raises WireError without an id."""
+    invoice_id, customer = text(raw, "id"), identity(raw, "customer")
+    if invoice_id is None:
+        raise WireError("id is missing")
+    try:
+        embedded = mapping(raw, "lines")
+        return Invoice(
+            invoice_id=invoice_id,
+            customer=customer,
+            lines=tuple(_evidence(raw, invoice_id, lines if lines is not None else _objects(embedded))),
+            more_lines=lines is None and flag(embedded, "has_more"),
+        )
+    except WireError as error:
+        return Invoice(invoice_id=invoice_id, customer=customer, lines=(), doubt=f"an invoice cannot be read: {error}")
+
+
+def with_evidence(subscriptions: Iterable[Subscription], invoices: Iterable[Invoice]) -> list[dict[str, Any]]:
+    """The subscriptions' rows, each with the lines about it, oldest first; of one invoice the last reading counts.
+
+    A customer with an invoice that could not be read is one about whom nothing is known.
+    """
+    lines: dict[str, list[Evidence]] = {}
+    doubts: dict[str, str] = {}
+    for invoice in {invoice.invoice_id: invoice for invoice in invoices}.values():
+        if invoice.doubt is not None and invoice.customer is not None:
+            doubts[invoice.customer] = invoice.doubt
+        for subscription_id, evidence in invoice.lines:
+            lines.setdefault(subscription_id, []).append(evidence)
+    rows = []
+    for subscription in subscriptions:
+        row = subscription.row
+        if row["lookup"] == Lookup.ERROR:
+            rows.append(row)
+        elif (doubt := doubts.get(subscription.billing_id)) is not None:
+            rows.append(unread(row, doubt))
+        else:
+            found = lines.get(row["subscription_id"], [])
+            rows.append(row | {"invoices": sorted(found, key=lambda line: (line["period_start"], line["line_id"]))})
+    return rows
+
+
+def _evidence(raw: Object, invoice_id: str, lines: Sequence[Object]) -> Iterable[tuple[str, Evidence]]:
+    status = _status(raw)
+    paid_at = instant(mapping(raw, "status_transitions"), "paid_at")
+    of_invoice = identity(raw, "subscription") or identity(
+        mapping(mapping(raw, "parent"), "subscription_details"), "subscription"
+    )
+    for line in lines:
+        details = _details(line)
+        subscription_id = identity(line, "subscription") or identity(details, "subscription") or of_invoice
+        prorated = flag(line, "proration") or flag(details, "proration")
+        if subscription_id is None or not _counts(line, details, prorated=prorated):
+            continue
+        period = mapping(line, "period")
+        start, end = instant(period, "start"), instant(period, "end")
+        if start is None or end is None:
+            raise WireError("a line has no period")
+        line_id = text(line, "id")
+        if line_id is None:
+            raise WireError("a line has no id")
+        if end <= start:
+            continue  # a charge of one moment, such as a fee for setting up
+        yield (
+            subscription_id,
+            {
+                "invoice_id": invoice_id,
+                "line_id": line_id,
+                "status": status.value,
+                "raw_plan": _price(line),
+                "period_start": start,
+                "period_end": end,
+                "paid_at": paid_at if status in (InvoiceStatus.PAID, InvoiceStatus.REFUNDED) else None,
+                "change": prorated,  # a switch to another interval bills a whole new period, without proration
+            },
+        )
+
+
+def _counts(line: Object, details: Object, *, prorated: bool) -> bool:
+    """Whether the line charges for a time: not a credit, and not a single item that was put on the bill."""
+    amount = integer(line, "amount")
+    if amount is None:
+        raise WireError("a line has no amount")
+    proration = mapping(line, "proration_details") or mapping(details, "proration_details")
+    single = line.get("type") == "invoiceitem" or mapping(line, "parent").get("type") == "invoice_item_details"
+    # The credit for a plan that cost nothing is zero and not negative: only what it credits gives it away.
+    return amount >= 0 and not mapping(proration, "credited_items") and (prorated or not single)
+
+
+def _status(raw: Object) -> InvoiceStatus:
+    """Its state; one paid and given back by credit notes in full is refunded."""
+    status = _STATUSES.get(text(raw, "status") or "")
+    if status is None:
+        raise WireError("its status is not known")
+    paid, returned = integer(raw, "amount_paid") or 0, integer(raw, "post_payment_credit_notes_amount") or 0
+    return InvoiceStatus.REFUNDED if status is InvoiceStatus.PAID and 0 < paid <= returned else status
+
+
+def _details(line: Object) -> Object:
+    parent = mapping(line, "parent")
+    return mapping(parent, "subscription_item_details") or mapping(parent, "invoice_item_details")
+
+
+def _price(line: Object) -> str | None:
+    return identity(mapping(mapping(line, "pricing"), "price_details"), "price") or identity(line, "price")
+
+
+def _objects(listing: Object) -> list[Object]:
+    rows = listing.get("data")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise WireError("lines is not a list object")
+    return rows

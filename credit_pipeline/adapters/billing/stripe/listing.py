@@ -1,0 +1,189 @@
+"""One list of Stripe's, read page by page with the proofs that it is all of it. What a row means is the caller's.
+
+Stripe pages by the last id, newest first: so no row can come twice, none out of order, and every page must bring a new
+one. Whatever breaks that may also have lost rows, and the listing says so; what was read is kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.stripe.requests import Param, Params, Refused, Stop, StripeGet, Unknown
+from credit_pipeline.adapters.billing.stripe.values import WireError
+from credit_pipeline.adapters.billing.stripe.wire import Page, parse_page
+
+T = TypeVar("T")
+
+PAGE_SIZE = 100
+CURSOR = "starting_after"
+OnPage = Callable[[int, bool], None]
+"""Called after each page with the rows so far, and whether there are more."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Listing(Generic[T]):
+    """What a list brought. Without doubts it ended by its own end mark, and nothing spoke against it."""
+
+    noun: str
+    rows: dict[str, T] = field(default_factory=dict)
+    modes: set[bool] = field(default_factory=set)
+    """The values of `livemode` seen."""
+    pages: int = 0
+    doubts: list[str] = field(default_factory=list)
+    trouble: Trouble | None = None
+    """What ended it before its end."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Rows that are none, by id, with the reason."""
+    repeats: int = 0
+    changed: int = 0
+    disorder: bool = False
+    last: int | None = None
+    """When the newest row that may still come was created, unix seconds."""
+
+    def ended_early(self, why: str) -> None:
+        """Notes that there may be more."""
+        self.doubts.append(f"the list of {self.noun} was left after {len(self.rows):,} rows: {why}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Which times of creation were asked for, unix seconds, both ends included; None is open."""
+
+    oldest: int | None = None
+    newest: int | None = None
+
+    @property
+    def params(self) -> dict[str, str | int]:
+        """As parameters of a list."""
+        ends = {"created[gte]": self.oldest, "created[lte]": self.newest}
+        return {name: end for name, end in ends.items() if end is not None}
+
+
+class StripeList:
+    """Lists within one pull: they end at `end` (time.monotonic), and after `max_pages` pages each."""
+
+    def __init__(self, api: StripeGet, *, end: float, max_pages: int, stop: Callable[[], Stop]) -> None:
+        self._api = api
+        self._end = end
+        self._max_pages = max_pages
+        self._stop = stop
+
+    def read(
+        self,
+        noun: str,
+        path: str,
+        params: Params,
+        parse: Callable[[dict[str, Any]], T],
+        *,
+        window: Window | None = None,
+        on_page: OnPage | None = None,
+    ) -> Listing[T]:
+        """All rows by id, in Stripe's order. `window` None: rows without times, such as an invoice's lines.
+
+        A cursor that Stripe does not know any more starts the list anew, once.
+        """
+        listing = self._walk(noun, path, params, parse, window, on_page)
+        if _lost_cursor(listing.trouble):
+            listing = self._walk(noun, path, params, parse, window, on_page)
+        return listing
+
+    def one(self, path: str, read: Callable[[Any], T]) -> T:
+        """A single object. Raises Trouble, as Unknown where Stripe says that it does not exist."""
+        return self._api.get(path, {}, read, end=self._end, stop=self._stop())
+
+    def _walk(
+        self,
+        noun: str,
+        path: str,
+        params: Params,
+        parse: Callable[[dict[str, Any]], T],
+        window: Window | None,
+        on_page: OnPage | None,
+    ) -> Listing[T]:
+        listing: Listing[T] = Listing(noun=noun, last=window.newest if window else None)
+        asked: dict[str, Param] = {"limit": PAGE_SIZE, **params, **(window.params if window else {})}
+        while True:
+            if listing.pages >= self._max_pages:
+                listing.ended_early(f"it did not end within {self._max_pages:,} pages")
+                break
+            try:
+                page = self._page(path, asked, dated=window is not None)
+            except Trouble as trouble:
+                listing.trouble = trouble
+                listing.ended_early(_why(trouble, noun))
+                break
+            listing.pages += 1
+            fresh = _take(listing, page, parse, window)
+            if on_page is not None:
+                on_page(len(listing.rows), page.more)
+            if not page.more:
+                break
+            if not page.rows or page.rows[-1]["id"] not in fresh:
+                listing.ended_early("a page said that there are more and brought nothing new")
+                break
+            asked[CURSOR] = page.rows[-1]["id"]
+        _doubt_rows(listing)
+        return listing
+
+    def _page(self, path: str, params: Params, *, dated: bool) -> Page:
+        return self._api.get(
+            path, params, lambda body: parse_page(body, path, dated=dated), end=self._end, stop=self._stop()
+        )
+
+
+def _take(
+    listing: Listing[T], page: Page, parse: Callable[[dict[str, Any]], T], window: Window | None
+) -> frozenset[str]:
+    """Adds the page's rows; the ids that were new."""
+    fresh = set()
+    for raw in page.rows:
+        row_id = raw["id"]
+        if row_id in listing.unreadable:
+            listing.repeats += 1
+            continue
+        try:
+            row = parse(raw)
+        except WireError as error:
+            listing.unreadable[row_id] = str(error)
+            fresh.add(row_id)
+            continue
+        if row_id in listing.rows:
+            listing.repeats += 1
+            listing.changed += listing.rows[row_id] != row
+            continue
+        fresh.add(row_id)
+        listing.rows[row_id] = row
+        if window is not None:
+            listing.modes.add(raw["livemode"])
+            _in_order(listing, raw["created"], window)
+    return frozenset(fresh)
+
+
+def _in_order(listing: Listing[T], created: int, window: Window) -> None:
+    too_new = listing.last is not None and created > listing.last
+    too_old = window.oldest is not None and created < window.oldest
+    listing.disorder = listing.disorder or too_new or too_old
+    listing.last = created
+
+
+def _doubt_rows(listing: Listing[T]) -> None:
+    if listing.unreadable:
+        why = next(iter(listing.unreadable.values()))
+        listing.doubts.append(f"{len(listing.unreadable):,} of the {listing.noun} cannot be read: {why}")
+    if listing.repeats:
+        changed = f", {listing.changed:,} of them changed" if listing.changed else ""
+        listing.doubts.append(f"the list of {listing.noun} brought {listing.repeats:,} rows twice{changed}")
+    if listing.disorder:
+        listing.doubts.append(f"the list of {listing.noun} is not in the order, or of the time, that was asked for")
+
+
+def _why(trouble: Trouble, noun: str) -> str:
+    if _lost_cursor(trouble):
+        return "it no longer knew its own cursor"
+    allowed = isinstance(trouble, Refused) and trouble.allowed
+    return f"{trouble}: give the key the right to read {noun}" if allowed else str(trouble)
+
+
+def _lost_cursor(trouble: Trouble | None) -> bool:
+    return isinstance(trouble, Unknown) and trouble.param == CURSOR

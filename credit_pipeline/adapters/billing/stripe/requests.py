@@ -1,0 +1,126 @@
+"""One GET of Stripe's API: key, version, rate, tries, and what an error object means. What is asked for is not here."""
+
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import NoReturn, TypeVar
+from urllib.parse import urlencode
+
+from pyrate_limiter import Duration
+
+from credit_pipeline.adapters.billing.http.client import BoundedHttp, Patience, Reply, Trouble
+from credit_pipeline.adapters.billing.http.rate_limits import RatePerId
+from credit_pipeline.adapters.billing.stripe.values import WireError
+from credit_pipeline.adapters.billing.stripe.wire import Object, error_of
+from credit_pipeline.domain.errors import ConfigurationError
+
+T = TypeVar("T")
+Param = str | int | tuple[str, ...]
+"""A parameter's value; several stand for a parameter that is given so often."""
+Params = Mapping[str, Param]
+Stop = Callable[[Trouble], bool]
+
+_OK, _BAD_REQUEST, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 200, 400, 401, 403, 404, 409
+
+
+class Refused(Trouble):
+    """The key is not accepted, or may not read what was asked for: no other try would end otherwise."""
+
+    def __init__(self, detail: str, *, allowed: bool) -> None:
+        super().__init__(detail, again=False)
+        self.allowed = allowed
+        """Whether the key as such is accepted."""
+
+
+class Unknown(Trouble):
+    """Stripe's own word that something does not exist. `param` is the parameter that named it, if it was one."""
+
+    def __init__(self, detail: str, param: str | None) -> None:
+        super().__init__(detail, again=False)
+        self.param = param
+
+
+class StripeGet:
+    """Reads with one key. Safe for use by several threads at once."""
+
+    def __init__(
+        self,
+        *,
+        system: str,
+        base_url: str,
+        key: str,
+        version: str,
+        per_second: int,
+        in_flight: int,
+        patience: Patience,
+        credentials_name: str,
+        allow_private: bool = False,
+    ) -> None:
+        for value, name in ((key, credentials_name), (version, "the API version")):
+            if not value or not value.isascii() or not value.isprintable() or " " in value:
+                raise ConfigurationError(f"{system}: {name} is empty or holds blanks or strange characters: correct it")
+        self.test_key = _is_test_key(key)
+        """Whether the key is one of test mode; None where it does not tell."""
+        self.key_print = hmac.new(key.encode(), b"credit_pipeline", "sha256").hexdigest()[:16]
+        """What tells one key from another without telling the key."""
+        self._headers = {"Authorization": f"Bearer {key}", "Stripe-Version": version}
+        self._rate = RatePerId(per_second, Duration.SECOND)
+        self._http = BoundedHttp(
+            system=system,
+            base_url=base_url,
+            in_flight=in_flight,
+            patience=patience,
+            request_id_header="Request-Id",
+            retry_statuses=frozenset({_CONFLICT}),
+            should_retry_header="Stripe-Should-Retry",
+            allow_private=allow_private,
+        )
+
+    @property
+    def host(self) -> str:
+        """`host:port` for messages."""
+        return self._http.host
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._http.close()
+
+    def get(self, path: str, params: Params, read: Callable[[Object], T], *, end: float, stop: Stop) -> T:
+        """What `read` makes of the answer; an answer it refuses with WireError is asked for again. Raises Trouble."""
+        target = f"{path}?{urlencode(params, doseq=True)}" if params else path
+
+        def once() -> T:
+            if not self._rate.acquire("all", end - time.monotonic()):
+                raise Trouble("no time was left within its requests per second", again=False)
+            reply = self._http.get(target, headers=self._headers, end=end)
+            if reply.status != _OK or reply.body is None:
+                _refuse(reply)
+            try:
+                return read(reply.body)
+            except WireError as error:
+                raise Trouble(reply.named(f"HTTP 200, but {error}"), again=True) from None
+
+        return self._http.repeat(once, end=end, stop=stop)
+
+
+def default_patience() -> Patience:
+    """Stripe's own waits between tries; a page of a hundred invoices may take a while."""
+    return Patience(attempts=6, read=timedelta(seconds=30), request=timedelta(seconds=60))
+
+
+def _refuse(reply: Reply) -> NoReturn:
+    """Why there is nothing to read. Only Stripe's own error object tells that something does not exist."""
+    code, param = error_of(reply.body)
+    detail = reply.named(f"HTTP {reply.status} {code}" if code else f"HTTP {reply.status}")
+    if reply.status in (_UNAUTHENTICATED, _FORBIDDEN):
+        raise Refused(detail, allowed=reply.status == _FORBIDDEN)
+    if reply.status in (_BAD_REQUEST, _NOT_FOUND) and code == "resource_missing":
+        raise Unknown(detail, param)
+    # An older generation says 400 where a newer one says 429.
+    raise Trouble(detail, again=reply.status == _BAD_REQUEST and code == "rate_limit")
+
+
+def _is_test_key(key: str) -> bool | None:
+    kind = key.partition("_")[2]
+    return True if kind.startswith("test_") else False if kind.startswith("live_") else None

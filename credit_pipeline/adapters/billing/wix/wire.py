@@ -1,0 +1,123 @@
+"""Wix's wire format turned into rows of the port: pure functions of payloads. No HTTP, no retries, no clock here.
+
+Facts this rests on: `packageName` is the plan, and its absence on a paying instance is unknown, not free; a cancelled
+plan keeps `isFree: false` until it expires, and in dunning `expirationDate` may lie in the past, so nothing is ever
+decided from that date.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from credit_pipeline.adapters.billing.subscription_rows import MAX_DETAIL, blank_row, unanswered
+from credit_pipeline.domain.plans.periods import Cycle
+from credit_pipeline.domain.subjects.account import Lookup
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
+from credit_pipeline.domain.subjects.ids import BillingId
+
+TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path, not a secret
+INSTANCE_PATH = "/apps/v1/instance"
+REQUEST_ID_HEADER = "X-Wix-Request-Id"
+
+MAX_TEXT = 1_000
+
+_CYCLES = {
+    "MONTHLY": Cycle.MONTHLY,
+    "YEARLY": Cycle.YEARLY,
+    "TWO_YEARS": Cycle.YEARLY,
+    "THREE_YEARS": Cycle.YEARLY,
+    "FOUR_YEARS": Cycle.YEARLY,
+    "FIVE_YEARS": Cycle.YEARLY,
+    "ONE_TIME": Cycle.ONE_TIME,
+}
+
+
+class WireError(ValueError):
+    """The payload is JSON, but not of the documented shape. The message names the field and quotes no value."""
+
+
+def parse_instance(billing_id: BillingId, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of ports.SUBSCRIPTIONS from the answer of Get App Instance. Raises WireError for another shape."""
+    instance = _mapping(payload, "instance")
+    if instance is None:
+        raise WireError("instance is missing")
+    answered_for = _text(instance, "instanceId")
+    is_free = instance.get("isFree")
+    if answered_for is None or not isinstance(is_free, bool):
+        raise WireError("instance.instanceId or instance.isFree is missing")
+    if answered_for.casefold() != billing_id.casefold():
+        return unanswered(billing_id, "answered about another instance")
+    row = blank_row(billing_id, Lookup.ANSWERED) | {"subscription_id": str(billing_id)}
+    if is_free:
+        return row | {"status": BillingStatus.FREE.value}
+    return row | _paid(_mapping(instance, "billing") or {})
+
+
+def error_code(body: Mapping[str, Any] | None) -> str | None:
+    """The code in either of Wix's error shapes: IETF `error`, or `details.applicationError.code`."""
+    if body is None:
+        return None
+    if isinstance(plain := body.get("error"), str):
+        return plain
+    details = body.get("details")
+    application = details.get("applicationError") if isinstance(details, dict) else None
+    code = application.get("code") if isinstance(application, dict) else None
+    return code if isinstance(code, str) else None
+
+
+def parse_token(payload: Mapping[str, Any]) -> tuple[str, float]:
+    """The access token and its life in seconds."""
+    token, life = payload.get("access_token"), payload.get("expires_in")
+    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+        raise WireError("access_token is missing")
+    if isinstance(life, bool) or not isinstance(life, int | float) or life <= 0:
+        raise WireError("expires_in is missing")
+    return token, float(life)
+
+
+def parse_time(value: object) -> datetime | None:
+    """An instant in UTC from `2026-01-31T10:00:00.000Z`; None for anything that is not exactly one instant."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _paid(billing: Mapping[str, Any]) -> dict[str, Any]:
+    trial = _mapping(billing, "freeTrialInfo") or {}
+    trialing = trial.get("status") == "IN_PROGRESS"
+    auto_renews = billing.get("autoRenewing")
+    source = _text(billing, "source")
+    return {
+        "status": (BillingStatus.TRIALING if trialing else BillingStatus.ACTIVE).value,
+        "raw_plan": _text(billing, "packageName"),
+        "cycle": _cycle(billing.get("billingCycle")),
+        "anchor": parse_time(billing.get("timeStamp")),
+        "ends_at": parse_time(billing.get("expirationDate")),
+        "auto_renews": auto_renews if isinstance(auto_renews, bool) else None,
+        "detail": source[:MAX_DETAIL] if source else None,
+    }
+
+
+def _cycle(value: object) -> str | None:
+    cycle = _CYCLES.get(value) if isinstance(value, str) else None
+    return cycle.value if cycle else None
+
+
+def _mapping(payload: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    value = payload.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise WireError(f"{name} is not an object")
+    return value
+
+
+def _text(payload: Mapping[str, Any], name: str) -> str | None:
+    value = payload.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise WireError(f"{name} is not a text of at most {MAX_TEXT} characters")
+    return value

@@ -1,0 +1,1 @@
+"""Stores what people decide about findings: acknowledgements, acceptances, exemptions, the kill switch."""

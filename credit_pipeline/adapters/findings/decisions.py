@@ -1,0 +1,169 @@
+"""Statements about the life of findings: listing them, acknowledging and accepting them, each with who and why.
+
+Runs inside a transaction of `lifecycle_store.py`. What a run finds, finds again or resolves is `memory_record`'s.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from credit_pipeline.adapters.postgres.transactions import Cursor, Row
+from credit_pipeline.domain.subjects.ids import AccountId, BillingId
+from credit_pipeline.services.findings.ports import Chosen, Decided, KnownMismatch, NamedMismatch
+
+# An acceptance that ran out counts as open, also before the next run says so.
+_LIFE = """
+FROM credit_pipeline.mismatch AS m
+CROSS JOIN LATERAL (SELECT m.state = 'accepted' AND coalesce(m.accepted_until <= %(now)s, false) AS over) AS life
+CROSS JOIN LATERAL (SELECT CASE WHEN life.over THEN 'open' ELSE m.state END AS state) AS present
+"""
+_CHOSEN = """
+WHERE m.system = %(system)s
+  AND (cardinality(%(fingerprints)s::text[]) = 0 OR m.fingerprint = ANY (%(fingerprints)s::text[]))
+  AND (cardinality(%(codes)s::text[]) = 0 OR m.code = ANY (%(codes)s::text[]))
+  AND (cardinality(%(accounts)s::text[]) = 0 OR m.account = ANY (%(accounts)s::text[]))
+"""
+_COUNTS = "SELECT present.state, count(*) AS findings" + _LIFE + _CHOSEN + "GROUP BY present.state"
+_NAMED = "SELECT m.fingerprint, m.account, m.code, present.state" + _LIFE + _CHOSEN + "ORDER BY m.fingerprint"
+# The newest decision leans on act_subject.
+_KNOWN = (
+    """
+SELECT m.fingerprint, m.account, m.billing_id, m.code, m.severity, m.lane, m.is_event, present.state, m.delta,
+       m.expected, m.actual, m.evidence, CASE WHEN life.over THEN m.accepted_until ELSE m.opened_at END AS opened_at,
+       m.first_seen, m.last_seen, m.seen_count, m.closed_why,
+       CASE WHEN NOT life.over THEN m.accepted_until END AS until, act.who, act.at, act.reason
+"""  # noqa: S608 (constants of this file)
+    + _LIFE
+    + """
+LEFT JOIN LATERAL (
+    SELECT a.who, a.at, a.reason FROM credit_pipeline.act AS a
+    WHERE a.system = m.system AND a.subject = m.fingerprint AND a.what IN ('ack', 'accept')
+    ORDER BY a.id DESC LIMIT 1) AS act ON present.state IN ('acknowledged', 'accepted')
+"""
+    + _CHOSEN
+    + "AND present.state = ANY (%(states)s) ORDER BY opened_at, m.fingerprint"
+)
+# In one order, so that two people who decide about many at once do not wait for each other in a circle.
+_LOCK = """
+SELECT FROM credit_pipeline.mismatch
+WHERE system = %(system)s AND fingerprint = ANY (%(fingerprints)s) ORDER BY fingerprint FOR NO KEY UPDATE
+"""
+_ACKNOWLEDGE = """
+WITH changed AS (
+    UPDATE credit_pipeline.mismatch AS m
+    SET state = 'acknowledged', opened_at = CASE WHEN was.state = 'open' THEN m.opened_at ELSE was.accepted_until END,
+        accepted_until = NULL, closed_at = NULL, closed_why = NULL
+    FROM credit_pipeline.mismatch AS was
+    WHERE was.system = m.system AND was.fingerprint = m.fingerprint
+      AND m.system = %(system)s AND m.fingerprint = ANY (%(fingerprints)s)
+      AND (m.state = 'open' OR (m.state = 'accepted' AND m.accepted_until <= %(now)s))
+    RETURNING m.fingerprint, m.account, m.code, was.state
+)
+INSERT INTO credit_pipeline.act (system, what, subject, who, reason, detail)
+SELECT %(system)s, 'ack', fingerprint, %(who)s, %(reason)s,
+       jsonb_build_object('account', account, 'code', code, 'was', state)
+FROM changed RETURNING subject
+"""
+_ACCEPT = """
+WITH changed AS (
+    UPDATE credit_pipeline.mismatch AS m
+    SET state = 'accepted', accepted_until = %(until)s, closed_at = %(now)s, closed_why = %(reason)s
+    FROM credit_pipeline.mismatch AS was
+    WHERE was.system = m.system AND was.fingerprint = m.fingerprint
+      AND m.system = %(system)s AND m.fingerprint = ANY (%(fingerprints)s)
+      AND m.state IN ('open', 'acknowledged', 'accepted')
+    RETURNING m.fingerprint, m.account, m.code, was.state
+)
+INSERT INTO credit_pipeline.act (system, what, subject, who, reason, detail)
+SELECT %(system)s, 'accept', fingerprint, %(who)s, %(reason)s,
+       jsonb_build_object('account', account, 'code', code, 'was', state, 'until', %(until)s::timestamptz)
+FROM changed RETURNING subject
+"""
+
+
+def known(cursor: Cursor, system: str, states: Sequence[str], chosen: Chosen, now: datetime) -> list[KnownMismatch]:
+    """Findings in these states, longest open first."""
+    return [_known(row) for row in cursor.execute(_KNOWN, {**_words(system, chosen, now), "states": list(states)})]
+
+
+def named(cursor: Cursor, system: str, chosen: Chosen, now: datetime) -> list[NamedMismatch]:
+    """Findings in any state, by name only."""
+    return [
+        NamedMismatch(
+            fingerprint=row["fingerprint"], account_id=AccountId(row["account"]), code=row["code"], state=row["state"]
+        )
+        for row in cursor.execute(_NAMED, _words(system, chosen, now))
+    ]
+
+
+def counts(cursor: Cursor, system: str, chosen: Chosen, now: datetime) -> dict[str, int]:
+    """State → findings."""
+    return {row["state"]: row["findings"] for row in cursor.execute(_COUNTS, _words(system, chosen, now))}
+
+
+def acknowledge(cursor: Cursor, system: str, fingerprints: Sequence[str], decided: Decided, now: datetime) -> list[str]:
+    """Those that were open are acknowledged now, and returned."""
+    return _decide(cursor, _ACKNOWLEDGE, system, fingerprints, decided, now, None)
+
+
+def accept(
+    cursor: Cursor,
+    system: str,
+    fingerprints: Sequence[str],
+    decided: Decided,
+    now: datetime,
+    until: datetime | None,
+) -> list[str]:
+    """Those that were not resolved are accepted now, and returned."""
+    return _decide(cursor, _ACCEPT, system, fingerprints, decided, now, until)
+
+
+def _decide(
+    cursor: Cursor,
+    statement: str,
+    system: str,
+    fingerprints: Sequence[str],
+    decided: Decided,
+    now: datetime,
+    until: datetime | None,
+) -> list[str]:
+    words = {"system": system, "fingerprints": list(fingerprints), "now": now, "until": until}
+    words |= {"who": decided.who, "reason": decided.reason}
+    cursor.execute(_LOCK, words)
+    return sorted(row["subject"] for row in cursor.execute(statement.encode(), words))
+
+
+def _words(system: str, chosen: Chosen, now: datetime) -> dict[str, Any]:
+    return {
+        "system": system,
+        "now": now,
+        "fingerprints": list(chosen.fingerprints),
+        "codes": list(chosen.codes),
+        "accounts": list(chosen.accounts),
+    }
+
+
+def _known(row: Row) -> KnownMismatch:
+    return KnownMismatch(
+        fingerprint=row["fingerprint"],
+        account_id=AccountId(row["account"]),
+        billing_id=None if row["billing_id"] is None else BillingId(row["billing_id"]),
+        code=row["code"],
+        severity=row["severity"],
+        lane=row["lane"],
+        is_event=row["is_event"],
+        state=row["state"],
+        delta=row["delta"],
+        expected=row["expected"],
+        actual=row["actual"],
+        evidence=row["evidence"],
+        opened_at=row["opened_at"],
+        first_seen=row["first_seen"],
+        last_seen=row["last_seen"],
+        seen_count=row["seen_count"],
+        closed_why=row["closed_why"],
+        accepted_until=row["until"],
+        decided_by=row["who"],
+        decided_at=row["at"],
+        reason=row["reason"],
+    )

@@ -1,0 +1,48 @@
+"""The findings that wait, as the last complete collection left them and our corrections changed them since. Reads only.
+
+The life of a finding and a person's word about it are `lifecycle_store`'s.
+"""
+
+from datetime import datetime
+
+from credit_pipeline.adapters.postgres.transactions import Cursor
+from credit_pipeline.domain.subjects.ids import AccountId, BillingId
+from credit_pipeline.services.reconcile.ports import WaitingFinding
+
+# Leans on mismatch_open and correction_account. What we corrected is not untrue any more, and the next collection will
+# say so; the chain tells what that one has not seen, whatever the clocks say. An acceptance that ran out counts again
+# when the finding is seen again, as everywhere.
+_WAITING = """
+SELECT m.fingerprint, m.account, m.billing_id, m.code, m.severity, m.lane, m.expected ->> 'plan' AS billed_plan,
+       m.actual ->> 'plan' AS stored_plan, m.opened_at, m.first_seen
+FROM credit_pipeline.mismatch AS m
+WHERE m.system = %(system)s AND m.state IN ('open', 'acknowledged')
+  AND NOT EXISTS (
+      SELECT FROM credit_pipeline.exemption AS e
+      WHERE e.system = m.system AND e.account = m.account AND (e.until IS NULL OR e.until > %(now)s))
+  AND NOT EXISTS (
+      SELECT FROM credit_pipeline.correction AS c
+      WHERE c.system = m.system AND c.account = m.account AND c.outcome = 'changed'
+        AND c.audit_seq > %(seen)s AND c.content -> 'codes' ? m.code)
+ORDER BY m.opened_at, m.fingerprint
+"""
+
+
+def waiting(cursor: Cursor, system: str, now: datetime, seen: int) -> list[WaitingFinding]:
+    """Open and acknowledged findings, longest open first. `seen`: the audit chain's head at the last collection."""
+    rows = cursor.execute(_WAITING, {"system": system, "now": now, "seen": seen})
+    return [
+        WaitingFinding(
+            fingerprint=row["fingerprint"],
+            account_id=AccountId(row["account"]),
+            billing_id=BillingId(row["billing_id"]) if row["billing_id"] else None,
+            code=row["code"],
+            severity=row["severity"],
+            lane=row["lane"],
+            billed_plan=row["billed_plan"],
+            stored_plan=row["stored_plan"],
+            opened_at=row["opened_at"],
+            first_seen=row["first_seen"],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""What `init` installs: schema versions, generated functions, roles and pins."""

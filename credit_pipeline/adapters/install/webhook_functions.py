@@ -1,0 +1,83 @@
+"""The generated functions over the product's own table of webhooks, where the YAML names one; their text only.
+
+What they do is in sql/webhook_table.sql and sql/webhook_told.sql; who calls them is `inbox.py`.
+"""
+
+from importlib.resources import files
+
+from psycopg import sql
+
+from credit_pipeline.config.system import CreditSystem, WebhookTable
+
+_SQL = files("credit_pipeline.adapters.install") / "sql"
+LONGEST = 2000
+"""Characters of a sentence that are told."""
+
+
+def webhook_functions(system: CreditSystem) -> tuple[str, ...]:
+    """The statements that create them; none where the product has no such table."""
+    own = system.webhooks
+    if own is None:
+        return ()
+    words = _words(system, own)
+    names = ("webhook_table.sql", "webhook_told.sql") if own.told else ("webhook_table.sql",)
+    return tuple(sql.SQL((_SQL / name).read_text(encoding="utf-8")).format(**words).as_string(None) for name in names)
+
+
+def take_function(system: CreditSystem) -> sql.Identifier:
+    """The name of the function that brings failed rows over."""
+    return sql.Identifier("credit_pipeline", f"take_webhooks_{system.name}")
+
+
+def tell_function(system: CreditSystem) -> sql.Identifier:
+    """The name of the function that writes what became of a row."""
+    return sql.Identifier("credit_pipeline", f"tell_webhook_{system.name}")
+
+
+def _words(system: CreditSystem, own: WebhookTable) -> dict[str, sql.Composable]:
+    return {
+        "take_function": take_function(system),
+        "tell_function": tell_function(system),
+        "system": sql.Literal(system.name),
+        "provider": sql.Literal(system.billing.provider),
+        "schema": sql.Identifier(system.store.schema),
+        "table": sql.Identifier(system.store.schema, own.table),
+        "id": sql.Identifier(own.id),
+        "status": sql.Identifier(own.status),
+        "received": sql.Identifier(own.received),
+        "failed": sql.SQL(", ").join(map(sql.Literal, own.failed)),
+        "type": _text(own.type),
+        "account": _text(own.account),
+        "error": _text(own.error),
+        "body": _bytes(own.body),
+        "told": _told(own),
+    }
+
+
+def _text(column: str | None) -> sql.Composable:
+    return sql.SQL("NULL::text") if column is None else sql.SQL("t.{}::text").format(sql.Identifier(column))
+
+
+def _bytes(column: str | None) -> sql.Composable:
+    """The body as bytes, whatever the product keeps it as; bytes print as themselves and are read back."""
+    if column is None:
+        return sql.SQL("NULL::bytea")
+    return sql.SQL(
+        "CASE WHEN pg_typeof(t.{0}) = 'bytea'::regtype THEN t.{0}::text::bytea ELSE convert_to(t.{0}::text, 'UTF8') END"
+    ).format(sql.Identifier(column))
+
+
+def _told(own: WebhookTable) -> sql.Composable:
+    """The SET list. A state the product has no word for leaves its own."""
+    status, words = sql.Identifier(own.status), {"repaired": own.repaired, "superseded": own.repaired, "dead": own.dead}
+    cases = sql.SQL(" ").join(
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(state), sql.Literal(word))
+        for state, word in words.items()
+        if word is not None
+    )
+    parts = [sql.SQL("{0} = CASE state {1} ELSE t.{0} END").format(status, cases)]
+    if own.attempts is not None:
+        parts.append(sql.SQL("{} = attempts").format(sql.Identifier(own.attempts)))
+    if own.error is not None:
+        parts.append(sql.SQL("{} = left(said, {})").format(sql.Identifier(own.error), sql.Literal(LONGEST)))
+    return sql.SQL(", ").join(parts)

@@ -1,0 +1,1 @@
+"""Connections and transactions on a product's Postgres, its catalogue, and queues in our tables."""

@@ -1,0 +1,1 @@
+"""Reads a product's balances and users as Arrow tables, by store layout. Writes nothing."""

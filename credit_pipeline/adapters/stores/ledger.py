@@ -1,0 +1,126 @@
+"""A store that keeps a ledger, for users whose id is another one than their account's (port IdentityStore).
+
+Read only: repeatable-read transactions that fail where rows would be hidden from them. The rows are put together in
+`ledger_rows.py` and `identity_rows.py`; what they mean is the domain's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+from psycopg import sql
+
+from credit_pipeline.adapters.postgres.connections import ArrowCursor, arrow_transaction, libpq_url
+from credit_pipeline.adapters.postgres.table_columns import look_up
+from credit_pipeline.adapters.stores import deductions
+from credit_pipeline.adapters.stores.column_values import text
+from credit_pipeline.adapters.stores.identity_rows import IdentityRows
+from credit_pipeline.adapters.stores.ledger_rows import LedgerRows
+from credit_pipeline.adapters.stores.price_list import price_list
+from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig
+from credit_pipeline.domain.errors import StoreError
+from credit_pipeline.domain.subjects.ids import AccountId, AuthId
+from credit_pipeline.services.collect.ports import FailedSpend
+
+_MARGIN = timedelta(days=2)
+"""Entries are read a little further back than they are judged: a grant may lie a day before its period, and a run
+judges as of the moment at which it began."""
+_USER = "SELECT {id} AS id FROM {table} WHERE {id} = lower(btrim($1)) OR {id} = btrim($1) OR {email} LIMIT 2"
+
+
+class LedgerStore:
+    """The IdentityStore of one system whose accounts have a balance, a tier and transactions."""
+
+    def __init__(
+        self, system: CreditSystem, url: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        assert isinstance(system.store, LedgerStoreConfig)
+        self._system = system.name
+        self._store = system.store
+        self._lookback = system.policy.lookback
+        self._env = system.store.url_env
+        self._url = libpq_url(url, system.name, self._env)
+        self._clock = clock
+        self._identities: pa.Table | None = None
+
+    def read(self, accounts: Sequence[AccountId] | None = None) -> pa.Table:
+        """All accounts, or those asked for that exist, in schema LEDGER_BALANCES; entries of the policy's lookback.
+
+        Raises ConfigurationError where a table or column is not as configured, StoreError where the database cannot
+        be read, hides rows, or holds rows without an account, an amount or a time, or with fractions of a credit.
+        """
+        oldest = self._clock() - self._lookback - _MARGIN
+        with self._transaction() as cursor:
+            rows = LedgerRows(cursor, self._system, self._store)
+            found = rows.read(accounts, oldest)
+            if accounts is None:
+                # Read on the same snapshot, so that a run sees no account whose user it does not.
+                self._identities = self._users(cursor, rows, found["account_id"].combine_chunks())
+        return found
+
+    def identities(self) -> pa.Table:
+        """Every user in schema IDENTITIES: as of the last read of all accounts if there was one, else as of now.
+
+        A read serves one call; the next one looks again.
+        """
+        found, self._identities = self._identities, None
+        if found is None:
+            with self._transaction() as cursor:
+                rows = LedgerRows(cursor, self._system, self._store)
+                found = self._users(cursor, rows, rows.account_ids())
+        return found
+
+    def user_of(self, email_or_id: str) -> AuthId | None:
+        """The user of that e-mail address (blanks and case do not matter) or id; None where there is none.
+
+        Raises StoreError where several users have the address.
+        """
+        names = self._store.users
+        with self._transaction() as cursor:
+            table = look_up(cursor, self._system, self._store.schema, "store.users.table", names.table)
+            email: sql.Composable = sql.SQL("false")
+            if names.email is not None:
+                column = text(table.column("store.users.email", names.email))
+                email = sql.SQL("lower(btrim({})) = lower(btrim($1))").format(column)
+            identifier = text(table.column("store.users.id", names.id))
+            query = sql.SQL(_USER).format(id=identifier, email=email, table=table.identifier)
+            cursor.execute(query.as_string(None), parameters=(email_or_id,))
+            found = [row[0] for row in cursor.fetchall()]
+        if len(found) > 1:
+            raise StoreError(f"{self._system}: several users have this e-mail address: name the user's id instead")
+        return AuthId(found[0]) if found else None
+
+    def failed_spends(self, since: datetime) -> Sequence[FailedSpend] | None:
+        """Deductions that failed since then, newest first; None where the product keeps no such table."""
+        failures = self._store.failures
+        if failures is None:
+            return None
+        with self._transaction() as cursor:
+            return deductions.failed_spends(cursor, self._system, self._store.schema, failures, since)
+
+    def can_deduct(self, account: AccountId, *, probe: bool) -> bool | None:
+        """Whether the product's deduct function may be executed; `probe` also runs it for one credit and rolls back.
+
+        None where no such function is configured. Raises ConfigurationError where it does not exist.
+        """
+        deduct = self._store.deduct
+        if deduct is None:
+            return None
+        return deductions.can_deduct(
+            self._url, self._system, self._env, self._store.schema, deduct, account, probe=probe
+        )
+
+    def catalogue(self) -> Mapping[str, int]:
+        """The product's own plan table, label → credits; empty where none is configured."""
+        plans = self._store.plans
+        if plans is None:
+            return {}
+        with self._transaction() as cursor:
+            return price_list(cursor, self._system, self._store.schema, plans)
+
+    def _transaction(self) -> AbstractContextManager[ArrowCursor]:
+        return arrow_transaction(self._url, self._system, self._env, read_only=True)
+
+    def _users(self, cursor: ArrowCursor, rows: LedgerRows, accounts: pa.Array) -> pa.Table:
+        return IdentityRows(cursor, self._system, self._store, uuids=rows.uuids).read(accounts)

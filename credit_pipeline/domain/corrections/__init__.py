@@ -1,0 +1,1 @@
+"""Corrections as values: steps, lanes, keys, how findings become corrections, and how an undo compensates."""

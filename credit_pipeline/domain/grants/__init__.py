@@ -1,0 +1,1 @@
+"""Which grants are due, which are there, and what happened to credits in between."""

@@ -1,0 +1,1 @@
+"""Guards as pure functions: thresholds, and the refusals of plans and rows."""

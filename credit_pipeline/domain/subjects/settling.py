@@ -1,0 +1,32 @@
+"""Whether a change is so young that the product's own webhook may still mend it (semantics §7). Pure ages, no codes."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from credit_pipeline.domain.codes import Code
+from credit_pipeline.domain.findings import Finding
+from credit_pipeline.domain.rules import Rules
+from credit_pipeline.domain.subjects.account import Account
+
+
+def young(found: Finding, account: Account, rules: Rules, *, changed_at: datetime | None) -> bool:
+    """Age counts from the provider's own change time, else from the current opening of the mismatch."""
+    opened = account.memory.open_mismatches if account.memory else ()
+    first_seen = next((m.opened_at for m in opened if m.fingerprint == found.fingerprint), rules.now)
+    since = first_seen if changed_at is None else changed_at
+    return rules.now - since < rules.policy.settle_time
+
+
+def known(account: Account, found: Finding) -> bool:
+    """Whether this finding is an event of an earlier run, which has nothing left to settle."""
+    if account.memory is None or not found.is_event:
+        return False
+    return any(m.fingerprint == found.fingerprint and m.is_event for m in account.memory.open_mismatches)
+
+
+def while_settling(account: Account, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings of a subject that settles: a grant is remembered for its age, but no event yet and nobody's."""
+    return tuple(
+        replace(f, is_event=False) if f.code is Code.GRANT_MISSING and not known(account, f) else f for f in findings
+    )

@@ -1,0 +1,1 @@
+"""The assets of a system, from snapshots to applied corrections. Each asks one service and returns a value."""

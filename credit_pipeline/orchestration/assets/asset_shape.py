@@ -1,0 +1,50 @@
+"""What all assets of a system have in common: key, group, description, kinds, owners, where the value is kept."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.orchestration.io_manager import MAY_BE_ABSENT
+
+CODE_VERSION = "1"
+"""Raised when the meaning of an asset's value changes."""
+
+RECORDS = "credit_records"
+"""The IO manager of all values."""
+
+
+def credit_asset(
+    system: CreditSystem,
+    noun: str,
+    description: str,
+    *,
+    kinds: set[str],
+    of: tuple[str, ...] = (),
+    or_none: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`@dg.asset` for `[system, noun]`; each noun of `of` is an upstream asset and its argument's name, None where it
+    was never materialized and `or_none` allows that."""
+    given = MAY_BE_ABSENT if or_none else None
+    return dg.asset(
+        key=[system.name, noun],
+        ins={upstream: dg.AssetIn(key=[system.name, upstream], metadata=given) for upstream in of},
+        io_manager_key=RECORDS,
+        group_name=system.name,
+        description=description,
+        kinds=kinds,
+        owners=OWNERS,
+        tags=tags_of(system),
+        code_version=CODE_VERSION,
+        metadata=metadata,
+    )
+
+
+OWNERS = ["team:billing"]
+
+
+def tags_of(system: CreditSystem) -> dict[str, str]:
+    """Tags to select a system's assets by."""
+    return {"credit_pipeline/environment": system.environment}

@@ -1,0 +1,142 @@
+"""The health report as an asset with its checks: every true sentence about a system, judged together on one look.
+
+A comparison brings its own report along; the hourly job judges by what the last one left behind. The sentences are made
+in `services/health.py` and `services/remembered_health.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.domain.errors import CreditPipelineError
+from credit_pipeline.orchestration import metadata, plots
+from credit_pipeline.orchestration.assets.asset_shape import credit_asset
+from credit_pipeline.orchestration.failures import one_sentence
+from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.services.collect.ports import FailedSpend, IdentityStore
+from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.health.balance_history import system_history
+from credit_pipeline.services.health.between_comparisons import COMPARED, between_comparisons, compared_lately
+from credit_pipeline.services.health.health import Health, health, of_a_part, since, undelivered_alerts
+from credit_pipeline.services.report.report import Report
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+class HealthConfig(dg.Config):
+    """What to judge on."""
+
+    remembered: bool = Field(
+        default=False,
+        description="By what the last complete comparison left behind and what was corrected since; the hourly job "
+        "does. Else by the mismatch report.",
+    )
+
+
+def health_report_of(system: CreditSystem) -> dg.AssetsDefinition:
+    """The asset `health_report`."""
+
+    @credit_asset(
+        system,
+        "health_report",
+        "The health monitor: paid accounts without their grant, accounts on free limits, unmapped users, deductions "
+        "that failed within the last hour, balances no ledger explains, credits lost; with the balances of the last "
+        "month as a picture. What cannot be told is null.",
+        kinds={"python"},
+        of=("mismatch_report",),
+        or_none=True,
+    )
+    def health_report(
+        config: HealthConfig, mismatch_report: Report | None, credit_gateways: CreditGateways
+    ) -> dg.MaterializeResult[dict[str, Any]]:
+        now = datetime.now(UTC)
+        with one_sentence(system.name):
+            gateways = credit_gateways.of(system)
+            # Where nothing is remembered, the last report is all there is.
+            from_memory = config.remembered and gateways.memory.installed()
+            told = _judged(system, gateways, None if from_memory else mismatch_report, now)
+        return dg.MaterializeResult(
+            value=told.as_json(),
+            metadata=metadata.health_metadata(told) | _picture(system, gateways, now),
+            data_version=metadata.content_version(told.as_json()),
+        )
+
+    return health_report
+
+
+def health_checks_of(system: CreditSystem) -> list[dg.AssetChecksDefinition]:
+    """The checks that the hourly job makes as well: the overall line, and that there was a comparison of late."""
+    return [_healthy(system), _compared(system)]
+
+
+def _judged(system: CreditSystem, gateways: Gateways, report: Report | None, now: datetime) -> Health:
+    memory = gateways.memory
+    failed = _failed(gateways, now)
+    if report and (not report.refusals or not memory.installed()):
+        told = health(system, report, failed)
+        told = of_a_part(told) if report.refusals else told
+    else:  # by a part of the accounts nobody is healthy: the last complete comparison knows more
+        told = between_comparisons(system, memory, failed, now)
+    last = memory.last_collection() if memory.installed() else None
+    seen = last.as_of if last else datetime.fromisoformat(report.as_of) if report and not report.refusals else None
+    of_now = (undelivered_alerts(system, gateways.outbox), compared_lately(system, seen, now))
+    return replace(told, statements=(*told.statements, *of_now))
+
+
+def _failed(gateways: Gateways, now: datetime) -> Sequence[FailedSpend] | None:
+    store = gateways.store
+    return store.failed_spends(since(now)) if isinstance(store, IdentityStore) else None
+
+
+def _picture(system: CreditSystem, gateways: Gateways, now: datetime) -> metadata.Metadata:
+    """The balances over time; a run is not worth less because they could not be summed."""
+    try:
+        drawn = plots.system_plot(system.name, system_history(gateways.memory, now))
+    except CreditPipelineError as error:
+        return {"balances over time": f"not drawn: {error}"}
+    return {"balances over time": dg.MetadataValue.md(plots.as_markdown(drawn))} if drawn else {}
+
+
+def _healthy(system: CreditSystem) -> dg.AssetChecksDefinition:
+    sentence = "Every sentence of the health report that could be judged is true."
+
+    @dg.asset_check(asset=[system.name, "health_report"], name="system_is_healthy", description=sentence)
+    def system_is_healthy(report: dict[str, Any]) -> dg.AssetCheckResult:
+        untrue = [check for check in report["checks"] if check["count"]]
+        if not untrue:
+            return dg.AssetCheckResult(passed=True, description=report["summary"])
+        loud = any(check["severity"] in {"critical", "error"} for check in untrue)
+        rows = [{name: check[name] for name in ("name", "count", "severity", "recovery")} for check in untrue]
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=ERROR if loud else WARN,
+            description=report["summary"],
+            metadata={"count": len(untrue), "untrue": metadata.table(rows), "recovery": untrue[0]["recovery"]},
+        )
+
+    return system_is_healthy
+
+
+def _compared(system: CreditSystem) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=[system.name, "health_report"],
+        name=COMPARED,
+        description="Both sides were compared completely of late: silence is not health.",
+    )
+    def compared(report: dict[str, Any]) -> dg.AssetCheckResult:
+        found = next(check for check in report["checks"] if check["name"] == COMPARED)
+        if not found["count"]:
+            return dg.AssetCheckResult(passed=True, description=found["sentence"])
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=ERROR,
+            description=f"Untrue: {found['sentence']}",
+            metadata={"last comparison": found["sample"][0], "recovery": found["recovery"]},
+        )
+
+    return compared

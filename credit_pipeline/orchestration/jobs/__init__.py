@@ -1,0 +1,1 @@
+"""The jobs of a system, and how the command line runs them in its own process."""

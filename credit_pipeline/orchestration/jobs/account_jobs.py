@@ -1,0 +1,195 @@
+"""`<system>_sync_accounts` and `<system>_repair_webhooks`: runs about single accounts, one op each.
+
+They materialize no asset, since those are about all accounts, and are not among the runs of which one at a time is
+allowed: their plans are of one row each, and the lock is in the database. What starts them is in `automation.py`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from credit_pipeline.adapters.inbox.open_inbox import open_sync_requests
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, NotInstalled
+from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.orchestration import plots
+from credit_pipeline.orchestration.assets.asset_shape import RECORDS
+from credit_pipeline.orchestration.failures import one_sentence
+from credit_pipeline.orchestration.jobs.terminal import SILENCE
+from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.health.balance_history import account_histories
+from credit_pipeline.services.sync.ports import Claim, Inbox
+from credit_pipeline.services.sync.repair import Repaired, drain, repair
+from credit_pipeline.services.sync.sync import Sync, sync_report
+
+MAX_RUNTIME_S = 1800
+PICTURES = 3
+"""Of accounts, in one run's metadata."""
+_RECORD = dg.Out(io_manager_key=RECORDS)
+_DRY_RUN = "False corrects what is proven, if the guards agree and automation.apply allows it."
+
+
+class SyncConfig(dg.Config):
+    """Which accounts to look at. The default writes nothing to the product's tables."""
+
+    dry_run: bool = Field(default=True, description=_DRY_RUN)
+    accounts: list[str] = Field(default_factory=list, description="These accounts, by the store's own ids.")
+    requests: list[str] = Field(
+        default_factory=list, description="Claimed requests, as record:attempt: what the sensor hands over."
+    )
+
+
+class RepairConfig(dg.Config):
+    """Which failed webhooks to repair. The default writes nothing to the product's tables."""
+
+    dry_run: bool = Field(default=True, description=_DRY_RUN)
+    records: list[str] = Field(
+        default_factory=list,
+        description="Claimed records, as record:attempt: what the sensor hands over. Empty claims those that are due.",
+    )
+
+
+def account_jobs(system: CreditSystem, *, attended: bool = False, silent: bool = False) -> list[dg.JobDefinition]:
+    """Both jobs of one system; `attended` as in `terminal.Terminal`."""
+    return [_sync_job(system, attended, silent), _repair_job(system, attended, silent)]
+
+
+def _sync_job(system: CreditSystem, attended: bool, silent: bool) -> dg.JobDefinition:
+    name = system.name
+
+    @dg.op(
+        name=f"{name}_sync",
+        description="Reads the accounts from both sides and corrects what is proven, each by a plan of its own.",
+        out=_RECORD,
+    )
+    def sync(context: dg.OpExecutionContext, config: SyncConfig, credit_gateways: CreditGateways) -> dict[str, Any]:
+        live = not config.dry_run
+        with one_sentence(name):
+            look = _sync(system, credit_gateways.of(system), context, live=live, attended=attended)
+            accounts = [AccountId(account) for account in dict.fromkeys(config.accounts)]
+            done = look.of(accounts) if accounts else []
+            drained = _drained(system, look, _claims(config.requests))
+        result = sync_report(system, [*done, *drained.accounts], live=live) | {"requests": drained.states}
+        shown = {"mode": result["mode"], **result["outcomes"], "requests": drained.states}
+        context.add_output_metadata(shown | _pictures(look, result))
+        return result
+
+    @dg.config_mapping
+    def told(config: SyncConfig) -> dict[str, Any]:
+        given = {"dry_run": config.dry_run, "accounts": list(config.accounts), "requests": list(config.requests)}
+        return {"ops": {f"{name}_sync": {"config": given}}} | (SILENCE if silent else {})
+
+    @dg.job(
+        name=f"{name}_sync_accounts",
+        description=(
+            f"Compares single accounts of {name} with billing now and, unless `dry_run`, corrects what is proven, each "
+            "by a plan of its own."
+        ),
+        config=told,
+        tags=_tags(),
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        sync()
+
+    return job
+
+
+def _repair_job(system: CreditSystem, attended: bool, silent: bool) -> dg.JobDefinition:
+    name = system.name
+
+    @dg.op(
+        name=f"{name}_repair",
+        description="Repairs failed webhooks by the present state of their accounts. Their bodies are hints only.",
+        out=_RECORD,
+    )
+    def mend(context: dg.OpExecutionContext, config: RepairConfig, credit_gateways: CreditGateways) -> dict[str, Any]:
+        live = not config.dry_run
+        with one_sentence(name):
+            gateways = credit_gateways.of(system)
+            inbox = _inbox(system, gateways)
+            claims = _claims(config.records) or inbox.claim(f"run {context.run.run_id}")
+            done = repair(_sync(system, gateways, context, live=live, attended=attended), inbox, claims)
+        result = {"system": name, "mode": "live" if live else "dry_run", **done.as_json()}
+        context.add_output_metadata({"mode": result["mode"], "records": len(claims), **done.states})
+        return result
+
+    @dg.config_mapping
+    def told(config: RepairConfig) -> dict[str, Any]:
+        given = {"dry_run": config.dry_run, "records": list(config.records)}
+        return {"ops": {f"{name}_repair": {"config": given}}} | (SILENCE if silent else {})
+
+    @dg.job(
+        name=f"{name}_repair_webhooks",
+        description=(
+            f"Works failed webhooks of {name} off: each account's present state is read from billing and, unless "
+            "`dry_run`, what is proven is corrected. Each record is settled for itself."
+        ),
+        config=told,
+        tags=_tags(),
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        mend()
+
+    return job
+
+
+def _sync(
+    system: CreditSystem, gateways: Gateways, context: dg.OpExecutionContext, *, live: bool, attended: bool
+) -> Sync:
+    return Sync(
+        system=system,
+        gateways=gateways,
+        live=live,
+        person=attended,
+        run_id=context.run.run_id,
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def _drained(system: CreditSystem, look: Sync, claims: Sequence[Claim]) -> Repaired:
+    if not claims:
+        return Repaired()
+    with open_sync_requests(system, os.environ) as requests:
+        return drain(look, requests, claims)
+
+
+def _pictures(look: Sync, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The balances of the first accounts over time; a run is not worth less because they could not be read."""
+    named = [AccountId(one["account_id"]) for one in result["accounts"][:PICTURES]]
+    try:
+        histories = account_histories(look.gateways, named, look.clock()) if named else {}
+    except CreditPipelineError as error:
+        return {"balances over time": f"not drawn: {error}"}
+    drawn = {account: plots.account_plot(account, states, look.clock()) for account, states in histories.items()}
+    return {
+        f"balance of {account}": dg.MetadataValue.md(plots.as_markdown(png)) for account, png in drawn.items() if png
+    }
+
+
+def _inbox(system: CreditSystem, gateways: Gateways) -> Inbox:
+    if gateways.inbox is None or not gateways.inbox.installed():
+        raise NotInstalled(
+            f"{system.name}: the database has no place for failed webhooks: run credit-pipeline init {system.name}"
+        )
+    return gateways.inbox
+
+
+def _claims(keys: Sequence[str]) -> list[Claim]:
+    claims = []
+    for key in keys:
+        record, _, attempt = key.partition(":")
+        if not (record.isdecimal() and attempt.isdecimal()):
+            raise ConfigurationError(f"a claim is written record:attempt, as in 17:2, and not `{key[:40]}`: correct it")
+        claims.append(Claim(record=int(record), attempt=int(attempt)))
+    return claims
+
+
+def _tags() -> dict[str, str]:
+    return {"dagster/max_runtime": str(MAX_RUNTIME_S)}

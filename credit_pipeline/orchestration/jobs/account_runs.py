@@ -1,0 +1,44 @@
+"""The jobs about single accounts, run in this process on the instance: what `sync` and `webhooks replay` call.
+
+Runs of all accounts are in `runs.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.orchestration.assemble import reconciliation_defs
+from credit_pipeline.orchestration.jobs.runs import error_in
+from credit_pipeline.orchestration.jobs.terminal import Terminal, heard_by_dagster
+from credit_pipeline.services.sync.ports import Claim
+
+
+def sync_run(
+    system: CreditSystem, instance: dg.DagsterInstance, accounts: Sequence[str], *, live: bool
+) -> Mapping[str, Any]:
+    """Run `<system>_sync_accounts`; live is what a person typed. Raises the CreditPipelineError that made it fail."""
+    return _run(system, instance, "sync_accounts", "sync", {"dry_run": not live, "accounts": list(accounts)}, live)
+
+
+def repair_run(
+    system: CreditSystem, instance: dg.DagsterInstance, claims: Sequence[Claim], *, live: bool
+) -> Mapping[str, Any]:
+    """Run `<system>_repair_webhooks` over these records, in the same way."""
+    told = {"dry_run": not live, "records": [claim.key for claim in claims]}
+    return _run(system, instance, "repair_webhooks", "repair", told, live)
+
+
+def _run(
+    system: CreditSystem, instance: dg.DagsterInstance, job: str, op: str, told: Mapping[str, Any], live: bool
+) -> Mapping[str, Any]:
+    definitions = reconciliation_defs(system, terminal=Terminal(attended=live))
+    with heard_by_dagster(system.name):
+        result = definitions.resolve_job_def(f"{system.name}_{job}").execute_in_process(
+            run_config=dict(told), instance=instance, raise_on_error=False
+        )
+    if not result.success:
+        raise error_in(result)
+    found: Mapping[str, Any] = result.output_for_node(f"{system.name}_{op}")
+    return found

@@ -1,0 +1,287 @@
+"""Grants that did not come, came twice, came wrong, or went again; and balances that the ledger does not explain.
+
+Each story carries its right answer by semantics.md §5 to §7.
+"""
+
+from datetime import timedelta
+
+from credit_pipeline.sandbox.scenarios.bestauth.contract import FAILED, FLOOR, MISSED, Contract, Heard
+from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
+from credit_pipeline.sandbox.scenarios.bestauth.identities import NEVER_HEARD, then
+from credit_pipeline.sandbox.scenarios.bestauth.life import Script
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, Tale
+from credit_pipeline.sandbox.scenarios.bestauth.tables import (
+    GRANT,
+    USAGE,
+    Points,
+    Transaction,
+    adds,
+    drops,
+    loses,
+    shifts,
+    spends_down_to,
+)
+from credit_pipeline.sandbox.scenarios.wix_app.life import Change, Planted, State, give, relabel
+
+
+def created(amount: int) -> Change:
+    """A balance row is made at zero, and a grant comes into it."""
+    return lambda state: State(state.label, (state.total or 0) + amount, state.total)
+
+
+def restored(amount: int) -> Change:
+    """The balance alone rises, the ledger knows the points already."""
+    return lambda state: state._replace(used=(state.used or 0) - amount)
+
+
+def _missing(amount: int, note: str) -> Planted:
+    return Planted(code="grant_missing", lane="auto", note=note, auto=give(amount), steps=("GrantCredits",))
+
+
+def _unproven(amount: int, note: str) -> Planted:
+    return Planted(code="grant_missing", lane="approve", note=note, approve=give(amount))
+
+
+def add_failed(tale: Tale) -> Script:
+    """The first purchase: the tier was written, `add_points` failed and nobody saw it."""
+    at, plan = tale.teller.some_day(), paid_plan(tale)
+    tale.sign_up()
+    Contract(tale, plan, at, first=FAILED)
+    return tale.told(_missing(plan.credits, "tier and status are right, the points never came"), daily=2)
+
+
+def renewal_missed(tale: Tale) -> Script:
+    """The webhook of the renewal never came."""
+    plan = paid_plan(tale)
+    renewed = tale.teller.ago(2, 4) if tale.random.random() < 0.4 else tale.teller.ago(30, 26 * 24)
+    subscriber(tale, plan, renewed=renewed).live(last=MISSED)
+    return tale.told(_missing(plan.credits, "renewed and paid, not granted; the period before was"), floor=FLOOR)
+
+
+def upgrade_not_granted(tale: Tale) -> Script:
+    """An upgrade in mid-period: the label was written, the points were not."""
+    pro, business, at = tale.teller.plan("pro"), tale.teller.plan("business"), tale.teller.some_day()
+    subscriber(tale, pro).live(at).change(at, business, FAILED)
+    return tale.told(_missing(business.credits, "upgraded and labelled, the new allowance never came"))
+
+
+def drip_missed(tale: Tale) -> Script:
+    """Paid for the year; this month's drip never came."""
+    pro, renewed = tale.teller.plan("pro"), tale.teller.ago(30, 25 * 24)
+    subscriber(tale, pro, renewed=renewed, months=tale.teller.some(2, 8), yearly=True).live(last=FAILED)
+    return tale.told(_missing(pro.credits, "a month of a yearly plan was not granted"), floor=FLOOR)
+
+
+def year_missed(tale: Tale) -> Script:
+    """A year up front was paid and not granted: twelve months' points."""
+    annual = tale.teller.plan("annual")
+    tale.sign_up()
+    Contract(tale, annual, tale.teller.some_day(), yearly=True, first=FAILED)
+    return tale.told(_missing(12 * annual.credits, "twelve months' points at once, as the plan says"))
+
+
+def trial_not_granted(tale: Tale) -> Script:
+    """A trial began, its invoice of zero is paid, and the points never came."""
+    start, plan = tale.teller.ago(30, 250), tale.teller.plan("pro")
+    tale.sign_up(start - timedelta(hours=2))
+    Contract(tale, plan, start, trial=timedelta(days=14), first=FAILED)
+    return tale.told(_missing(plan.credits, "a trial is granted once, at its invoice of zero"))
+
+
+def on_another_day(tale: Tale) -> Script:
+    """The app drips on a day of its calendar, eleven days after the anchor: is this month missing, or yet to come?"""
+    pro, late = tale.teller.plan("pro"), Heard(delay=timedelta(days=11), keyed=False)
+    contract = subscriber(
+        tale, pro, renewed=tale.teller.ago(5 * 24, 9 * 24), months=tale.teller.some(3, 8), yearly=True
+    )
+    contract.live(usual=late, before=late, last=FAILED)
+    return tale.told(_unproven(pro.credits, "the month before was granted on another day, so nothing is proven"))
+
+
+def older_gap(tale: Tale) -> Script:
+    """The period before this one was never granted; this one was."""
+    plan = paid_plan(tale)
+    subscriber(tale, plan, renewed=tale.teller.ago(15 * 24, 25 * 24)).live(before=FAILED)
+    return tale.told(_unproven(plan.credits, "a gap of an earlier period is granted only if a person says so"))
+
+
+def rows_lost(tale: Tale) -> Script:
+    """The grant was there, and a half restored backup took its transaction and its points."""
+    plan = paid_plan(tale)
+    start = subscriber(tale, plan).live().term[0]
+
+    def is_it(entry: Transaction) -> bool:
+        return entry.type == GRANT and entry.created_at >= start
+
+    tale.do(tale.teller.some_day(), loses(tale.account, is_it))
+    planted = Planted(
+        code="grant_lost",
+        lane="approve",
+        note=f"{plan.credits:,} points were granted and are gone: given back if a person says so",
+        approve=give(plan.credits),
+    )
+    return tale.told(planted)
+
+
+def granted_twice(tale: Tale) -> Script:
+    """One webhook handled twice by an unkeyed `add_points`."""
+    plan = paid_plan(tale)
+    subscriber(tale, plan).live(last=Heard(amounts=(plan.credits, plan.credits)))
+    planted = Planted(
+        code="grant_duplicate",
+        lane="approve",
+        note="the second grant is taken back, as far as it is left, if a person says so",
+        approve=lambda state: give(-min(plan.credits, state.available))(state),
+    )
+    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+
+
+def wrong_amount(tale: Tale) -> Script:
+    """The period was granted with another amount than the plan's."""
+    plan, amount = tale.teller.plan("pro"), tale.random.choice((500, 650, 900))
+    subscriber(tale, plan).live(last=Heard(amounts=(amount,)))
+    planted = Planted(
+        code="grant_amount_mismatch",
+        lane="approve",
+        note=f"{amount} were granted for {plan.credits}: the difference if a person says so",
+        approve=give(plan.credits - amount),
+    )
+    return tale.told(planted)
+
+
+def granted_for_nothing(tale: Tale) -> Script:
+    """A free user's ledger holds a subscription's grant that nothing billed explains."""
+    tale.sign_up()
+    tale.do(tale.teller.some_day(), adds(tale.account, tale.teller.plan("pro").credits, GRANT, text="pro points"))
+    planted = Planted(code="grant_unexpected", lane="review", note="a grant that no billed period explains")
+    return tale.told(planted)
+
+
+def no_balance(tale: Tale) -> Script:
+    """Mapped, and the points store never opened the account."""
+    tale.sign_up(welcome=False)
+    planted = Planted(
+        code="balance_missing",
+        lane="auto",
+        note="the balance row is made, at zero",
+        auto=created(0),
+        steps=("CreateBalance",),
+    )
+    return tale.told(planted)
+
+
+def no_balance_and_paid(tale: Tale) -> Script:
+    """The same, and the first purchase could not be granted."""
+    plan = paid_plan(tale)
+    tale.sign_up(welcome=False)
+    Contract(tale, plan, tale.teller.some_day(), first=MISSED)
+    planted = Planted(
+        code="plan_mismatch",
+        secondary=(*NEVER_HEARD[1:], "balance_missing"),
+        lane="auto",
+        note="row, label, status and points in one correction",
+        auto=then(relabel(plan.label), created(plan.credits)),
+        steps=("SetPlan", "SetSubscription", "CreateBalance", "GrantCredits"),
+    )
+    return tale.told(planted)
+
+
+def balance_lost(tale: Tale) -> Script:
+    """The balance row is gone, the transactions are there."""
+    subscriber(tale, paid_plan(tale)).live()
+    tale.do(tale.teller.some_day(), drops(Points, tale.account))
+    planted = Planted(code="balance_missing", lane="review", note="what was in the row, the ledger may not know")
+    return tale.told(planted)
+
+
+def imported(tale: Tale) -> Script:
+    """The balance was imported long ago without a transaction."""
+    at = tale.sign_up()
+    tale.do(at + timedelta(days=1), shifts(tale.account, tale.random.choice((-60, 40, 500))))
+    planted = Planted(code="balance_ledger_mismatch", lane="review", note="the transactions do not explain the balance")
+    return tale.told(planted)
+
+
+def overdrawn(tale: Tale) -> Script:
+    """A deduction went past zero."""
+    tale.sign_up()
+    at = tale.teller.some_day()
+    tale.do(at, spends_down_to(tale.account, 5))
+    tale.do(at + timedelta(minutes=1), adds(tale.account, -tale.teller.some(6, 60), USAGE, text="batch"))
+    return tale.told(Planted(code="balance_negative", lane="review", note="below zero: a person must look"))
+
+
+def balance_set(tale: Tale) -> Script:
+    """A job SET the balance to the allowance, past the ledger: what was above it is gone."""
+    plan, surplus = paid_plan(tale), tale.teller.some(50, 900)
+    contract = subscriber(tale, plan).live()
+    tale.buys(contract.term[0] + timedelta(days=1), 2_000)
+    tale.do(tale.teller.some_day(), shifts(tale.account, -surplus))
+    planted = Planted(
+        code="unexplained_decrease",
+        lane="approve",
+        note=f"{surplus} points vanished without a transaction: given back if a person says so",
+        approve=restored(surplus),
+    )
+    return tale.told(planted, daily=5, floor=FLOOR)
+
+
+def gift(tale: Tale) -> Script:
+    """The balance rose without a transaction: seen when it happened, and not explained by the ledger since."""
+    plan = paid_plan(tale)
+    subscriber(tale, plan).live()
+    tale.do(tale.teller.some_day(), shifts(tale.account, tale.random.choice((50, 300, 2_500))))
+    planted = Planted(
+        code="balance_ledger_mismatch",
+        secondary=("unexplained_increase",),
+        lane="review",
+        note="points appeared that no transaction tells of",
+    )
+    return tale.told(planted, daily=5, floor=FLOOR)
+
+
+def put_right_by_hand(tale: Tale) -> Script:
+    """The balance had always been below its ledger, and somebody wrote what was missing: information, nothing to do."""
+    imported_at, gap = tale.sign_up() + timedelta(minutes=5), tale.teller.some(10, 60)
+    tale.do(imported_at, shifts(tale.account, -gap))
+    tale.do(tale.teller.some_day(), shifts(tale.account, gap))
+    planted = Planted(
+        code="unexplained_increase",
+        lane="none",
+        note="points appeared without a transaction; the ledger now explains it",
+    )
+    return tale.told(planted)
+
+
+def spent_out(tale: Tale) -> Script:
+    """Paid, granted, and all spent: not the same as never granted."""
+    subscriber(tale, paid_plan(tale)).live()
+    tale.do(tale.teller.some_day(), spends_down_to(tale.account, 0))
+    return tale.told(Planted(code="spent_out", lane="none", note="all points were granted and spent"))
+
+
+GRANT_INCIDENTS = (
+    Story(name="add_failed", share=0.008, write=add_failed),
+    Story(name="renewal_missed", share=0.01, write=renewal_missed),
+    Story(name="upgrade_not_granted", share=0.002, write=upgrade_not_granted),
+    Story(name="drip_missed", share=0.002, write=drip_missed),
+    Story(name="year_missed", share=0.001, write=year_missed),
+    Story(name="trial_not_granted", share=0.001, write=trial_not_granted),
+    Story(name="on_another_day", share=0.001, write=on_another_day),
+    Story(name="older_gap", share=0.002, write=older_gap),
+    Story(name="rows_lost", share=0.001, write=rows_lost),
+    Story(name="granted_twice", share=0.003, write=granted_twice),
+    Story(name="wrong_amount", share=0.001, write=wrong_amount),
+    Story(name="granted_for_nothing", share=0.001, write=granted_for_nothing),
+)
+BALANCE_ACCIDENTS = (
+    Story(name="no_balance", share=0.002, write=no_balance),
+    Story(name="no_balance_and_paid", share=0.002, write=no_balance_and_paid),
+    Story(name="balance_lost", share=0.001, write=balance_lost),
+    Story(name="imported", share=0.001, write=imported),
+    Story(name="overdrawn", share=0.001, write=overdrawn),
+    Story(name="balance_set", share=0.003, write=balance_set),
+    Story(name="gift", share=0.001, write=gift),
+    Story(name="put_right_by_hand", share=0.001, write=put_right_by_hand),
+    Story(name="spent_out", share=0.004, write=spent_out),
+)

@@ -1,0 +1,187 @@
+"""Users of bestauth to whom something happened, and rightly: trials, upgrades, late webhooks, late payments.
+
+Each is a story that must never be reported.
+"""
+
+from datetime import datetime, timedelta
+
+from credit_pipeline.domain.plans.periods import add_months
+from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FAILED, FLOOR, Contract, Heard
+from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
+from credit_pipeline.sandbox.scenarios.bestauth.life import Patch, Script
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, Tale
+from credit_pipeline.sandbox.scenarios.bestauth.tables import ADJUSTMENT, adds, relabels
+from credit_pipeline.sandbox.scenarios.wix_app.author import bought_before
+
+
+def on_trial(tale: Tale) -> Script:
+    """In the trial: an invoice of zero was paid, and the plan's points were granted."""
+    start, plan = tale.teller.ago(24, 300), tale.teller.plan("pro")
+    tale.sign_up(start - timedelta(hours=2))
+    Contract(tale, plan, start, trial=timedelta(days=14))
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def after_trial(tale: Tale) -> Script:
+    """The trial became a subscription: one grant for the trial, one for the first month."""
+    first, plan = tale.teller.ago(24, 500), tale.teller.plan("pro")
+    start = first - timedelta(days=14)
+    tale.sign_up(start - timedelta(hours=2))
+    Contract(tale, plan, start, trial=timedelta(days=14)).live()
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def cancelled_but_paid(tale: Tale) -> Script:
+    """Will not renew; live until the period's end."""
+    plan = paid_plan(tale)
+    subscriber(tale, plan).live().cancel_at_end(tale.teller.some_day())
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def upgraded(tale: Tale) -> Script:
+    """Went from pro to business in mid-period; the product granted the new allowance at once."""
+    return _upgraded(tale, Heard())
+
+
+def upgraded_late(tale: Tale) -> Script:
+    """The same, and the webhook came 13 hours later: a mismatch for a while, mended by the product itself."""
+    return _upgraded(tale, Heard(delay=timedelta(hours=13)))
+
+
+def _upgraded(tale: Tale, heard: Heard) -> Script:
+    pro, business = tale.teller.plan("pro"), tale.teller.plan("business")
+    at = tale.teller.ago(20, 240)
+    subscriber(tale, pro).live(at).change(at, business, heard)
+    return tale.told(daily=spending(tale, business), floor=FLOOR)
+
+
+def downgraded(tale: Tale) -> Script:
+    """Went from business to pro in mid-period: the label changed, the points were kept."""
+    at = tale.teller.ago(8, 240)
+    subscriber(tale, tale.teller.plan("business")).live(at).change(at, tale.teller.plan("pro"), billed=False)
+    return tale.told(daily=20, floor=FLOOR)
+
+
+def switched_to_yearly(tale: Tale) -> Script:
+    """Went from pro by the month to pro by the year in mid-period: nothing is due at the switch itself."""
+    pro, renewed = tale.teller.plan("pro"), tale.teller.ago(40 * 24, 55 * 24)
+    switched = (renewed + timedelta(days=tale.teller.some(5, 12))).replace(hour=11)
+    switched = switched.replace(day=min(switched.day, 28))
+    contract = subscriber(tale, pro, renewed=renewed)
+    contract.live(switched).switch_to_yearly(switched).live()
+    return tale.told(daily=spending(tale, pro), floor=FLOOR)
+
+
+def ended(tale: Tale) -> Script:
+    """Stopped paying during the watch; the product wrote `free` at once and kept the points."""
+    at = tale.teller.some_day()
+    subscriber(tale, paid_plan(tale)).live(at).end(at)
+    return tale.told(daily=tale.teller.some(0, 9))
+
+
+def resubscribed(tale: Tale) -> Script:
+    """An older subscription ended some weeks ago; a new one began since, perhaps to another plan."""
+    first = subscriber(tale, paid_plan(tale), renewed=tale.teller.ago(50 * 24, 58 * 24))
+    over = tale.teller.ago(40 * 24, 45 * 24)
+    first.live(over).end(over)
+    plan = paid_plan(tale)
+    Contract(tale, plan, tale.teller.ago(3 * 24, 26 * 24)).live()
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def subscribed_lately(tale: Tale) -> Script:
+    """Bought since the newest observation."""
+    tale.sign_up()
+    plan = paid_plan(tale)
+    Contract(tale, plan, tale.teller.lately())
+    return tale.told(floor=FLOOR)
+
+
+def renewed_lately(tale: Tale) -> Script:
+    """The period began and was paid since the newest observation."""
+    plan = paid_plan(tale)
+    subscriber(tale, plan, renewed=tale.teller.ago(1.3, 5)).live()
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def heard_late(tale: Tale) -> Script:
+    """The renewal's webhook was retried for a day and a half before it came through."""
+    plan = paid_plan(tale)
+    subscriber(tale, plan).live(last=Heard(delay=timedelta(hours=35)))
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def overdue_and_paid(tale: Tale) -> Script:
+    """The renewal's payment failed, and went through on the fifth day: granted then, and once."""
+    plan, at = paid_plan(tale), tale.teller.ago(9 * 24, 25 * 24)
+    contract = subscriber(tale, plan, renewed=at).live(at - timedelta(seconds=1))
+    invoice = contract.renewal(status="open")
+    contract.patch(at + DRAFT, status="past_due")
+    tale.do(at + DRAFT + timedelta(seconds=20), relabels(tale.account, status="past_due"))
+    paid_at = at + timedelta(days=5)
+    contract.patch(paid_at, status="active")
+    contract.pay(invoice, paid_at)
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def anchored_on_the_31st(tale: Tale) -> Script:
+    """Renews on 31 January, 28 February, 31 March, where no renewal falls due about the present."""
+    plan, present = paid_plan(tale), tale.teller.present
+    starts = [s for back in range(4, 12) for s in [_on_the_31st(add_months(present, -back))] if s is not None]
+    fitting = [s for s in starts if _clear_of(s, present)]
+    start = tale.random.choice(fitting) if fitting else bought_before(tale.teller.ago(24, 620), months=4)
+    tale.sign_up(start - timedelta(days=1))
+    Contract(tale, plan, start).live()
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def _on_the_31st(moment: datetime) -> datetime | None:
+    try:
+        return moment.replace(day=31, hour=10, minute=0, second=0)
+    except ValueError:
+        return None
+
+
+def _clear_of(start: datetime, present: datetime) -> bool:
+    """Whether no period starts in the two hours before the present or the day after it."""
+    dues = (add_months(start, number) for number in range(14))
+    return not any(present - timedelta(hours=2) < due < present + timedelta(hours=30) for due in dues)
+
+
+def void_draft(tale: Tale) -> Script:
+    """An invoice of the period was made by mistake and voided; the right one was paid."""
+    plan = paid_plan(tale)
+    contract = subscriber(tale, plan).live()
+    at = contract.term[0] + timedelta(hours=3)
+    extra = contract.bill(at, None)
+    tale.bill(at + timedelta(hours=1), Patch(extra.id, {"status": "void"}))
+    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+
+
+def mended_by_hand(tale: Tale) -> Script:
+    """The renewal was not granted, and support gave more than half of it by hand: that stands for the grant."""
+    plan = paid_plan(tale)
+    contract = subscriber(tale, plan).live(last=FAILED)
+    amount = round(plan.credits * tale.random.uniform(0.55, 1))
+    tale.do(contract.term[0] + timedelta(days=2), adds(tale.account, amount, ADJUSTMENT, text="support"))
+    return tale.told(floor=FLOOR)
+
+
+TURNS = (
+    Story(name="mended_by_hand", share=0.3, write=mended_by_hand),
+    Story(name="on_trial", share=2, write=on_trial),
+    Story(name="after_trial", share=1, write=after_trial),
+    Story(name="cancelled_but_paid", share=2, write=cancelled_but_paid),
+    Story(name="upgraded", share=1.5, write=upgraded),
+    Story(name="upgraded_late", share=0.5, write=upgraded_late),
+    Story(name="downgraded", share=0.7, write=downgraded),
+    Story(name="switched_to_yearly", share=0.4, write=switched_to_yearly),
+    Story(name="ended", share=1, write=ended),
+    Story(name="resubscribed", share=1, write=resubscribed),
+    Story(name="subscribed_lately", share=0.5, write=subscribed_lately),
+    Story(name="renewed_lately", share=0.7, write=renewed_lately),
+    Story(name="heard_late", share=0.5, write=heard_late),
+    Story(name="overdue_and_paid", share=0.7, write=overdue_and_paid),
+    Story(name="anchored_on_the_31st", share=0.5, write=anchored_on_the_31st),
+    Story(name="void_draft", share=0.3, write=void_draft),
+)

@@ -1,0 +1,126 @@
+"""Stripe's book as a JSON file: rows to plain values and back. The rows themselves are in `stripe_book`."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from credit_pipeline.domain.errors import ConfigurationError
+from credit_pipeline.sandbox.stripe.book import (
+    ACCOUNT,
+    Customer,
+    Event,
+    Invoice,
+    Item,
+    Line,
+    Row,
+    StripeBook,
+    Subscription,
+)
+
+KINDS: Mapping[str, type[Row]] = {
+    "customers": Customer,
+    "subscriptions": Subscription,
+    "invoices": Invoice,
+    "events": Event,
+}
+_PARTS: Mapping[tuple[type, str], type] = {(Subscription, "items"): Item, (Invoice, "lines"): Line}
+_INSTANTS = frozenset(
+    {
+        "created",
+        "canceled_at",
+        "ended_at",
+        "trial_start",
+        "trial_end",
+        "billing_cycle_anchor",
+        "period_start",
+        "period_end",
+        "paid_at",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What a file holds."""
+
+    customers: list[Customer]
+    subscriptions: list[Subscription]
+    invoices: list[Invoice]
+    events: list[Event]
+    livemode: bool
+    account: str
+
+
+def unix(moment: datetime) -> int:
+    """Whole seconds since the epoch; a part of a second is cut off, since Stripe knows none."""
+    assert moment.tzinfo is not None, "an instant needs its time zone"
+    return int(moment.timestamp())
+
+
+def values_of(row: object) -> dict[str, Any]:
+    """A row as plain JSON values, without those that are the default."""
+    values: dict[str, Any] = {}
+    for known in fields(row):  # type: ignore[arg-type]
+        value = getattr(row, known.name)
+        default = known.default_factory() if known.default_factory is not MISSING else known.default
+        if value != default:
+            values[known.name] = _plain(value)
+    return values
+
+
+def row_from(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """The row of plain values. Raises TypeError or ValueError for values of another shape."""
+    return kind(**changes_from(kind, values))
+
+
+def changes_from(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values turned into a row's own, for some of its fields."""
+    return {name: _own(kind, name, value) for name, value in values.items()}
+
+
+def read(path: Path) -> Stored:
+    """The rows of a file. Raises ConfigurationError where it is none."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        rows = {name: [row_from(kind, values) for values in stored[name]] for name, kind in KINDS.items()}
+        return Stored(**rows, livemode=bool(stored["livemode"]), account=str(stored.get("account", ACCOUNT)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"sandbox: {path.name} cannot be read as Stripe's book ({type(error).__name__}): plant the sandbox again"
+        ) from error
+
+
+def write(book: StripeBook, path: Path) -> None:
+    """Writes the file whole or not at all; readable by its owner only, since it holds e-mail addresses.
+
+    Rows are stored oldest first, so that rows of one instant keep their order.
+    """
+    stored: dict[str, Any] = {"livemode": book.livemode, "account": book.account}
+    for name in KINDS:
+        stored[name] = [values_of(row) for row in reversed(list(getattr(book, name)))]
+    scratch = path.with_name(path.name + ".new")
+    handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(json.dumps(stored))  # in one piece: json.dump writes tiny ones, several times slower
+    scratch.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return unix(value)
+    if isinstance(value, tuple):
+        return [values_of(part) for part in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _own(kind: type[Any], name: str, value: Any) -> Any:
+    part = _PARTS.get((kind, name))
+    if part is not None:
+        return tuple(row_from(part, one) for one in value)
+    if name in _INSTANTS and value is not None:
+        return datetime.fromtimestamp(value, UTC)
+    return value

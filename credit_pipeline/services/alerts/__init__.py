@@ -1,0 +1,1 @@
+"""What people are told and when: the text of alerts, and the way from the outbox to the sinks."""

@@ -1,0 +1,1 @@
+"""Collecting: both sides read once and kept as immutable snapshots. Judges nothing."""

@@ -1,0 +1,1 @@
+"""Why one account has the credits it has: eight checks and a timeline."""

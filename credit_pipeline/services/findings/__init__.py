@@ -1,0 +1,1 @@
+"""What people decide about findings, exemptions and the kill switch."""

@@ -1,0 +1,1 @@
+"""Saved correction plans: proposing, guarding, confirming, undoing and reporting them. Applies none."""

@@ -1,0 +1,121 @@
+"""The mismatch report as one frozen object: text in the CLI, metadata in Dagster, JSON here (contract)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from credit_pipeline.domain.corrections.correction import Correction, correction_fields, correction_from
+from credit_pipeline.domain.guards.verdict import PlanFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One subject that is not in sync, by its primary code."""
+
+    fingerprint: str
+    account_id: str | None
+    billing_id: str | None
+    code: str
+    secondary: tuple[str, ...]
+    severity: str
+    lane: str
+    expected: Mapping[str, Any]
+    actual: Mapping[str, Any]
+    delta: int | None
+    evidence: Mapping[str, Any]
+    first_seen: str
+    aged: bool
+    opened_at: str | None = None
+    """When the current opening began, from which waits count; None where nothing is remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What the provider's answer was worth."""
+
+    provider: str
+    complete: bool
+    level: str
+    records: int
+    unanswered: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One reconciliation's result. `in_sync + exempt + Σ classes = population`."""
+
+    system: str
+    run_id: str
+    as_of: str
+    source: Source
+    population: int
+    in_sync: int
+    exempt: int
+    classes: Mapping[str, int]
+    direction: str
+    mismatches: tuple[Mismatch, ...]
+    identities: Mapping[str, Any]
+    history: str
+    """`evaluated`, `first_run`, or `not_evaluated` where nothing is installed: never to be read as in order."""
+    facts: Mapping[str, Any]
+    """What the run-level guards judge (PlanFacts)."""
+    refusals: tuple[str, ...] = ()
+    """Why nothing may be corrected by this report: an incomplete source or store."""
+    notices: tuple[str, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    snapshots: Mapping[str, str] = field(default_factory=dict)
+    accounts: tuple[Mapping[str, Any], ...] = ()
+    webhooks: Mapping[str, int] = field(default_factory=dict)
+    ages: Mapping[str, int] = field(default_factory=dict)
+    """How long the findings to act on have waited (services/aging.py); empty where nothing is remembered."""
+
+    def __post_init__(self) -> None:
+        counted = self.in_sync + self.exempt + sum(self.classes.values())
+        assert counted == self.population, f"{self.system}: {counted} subjects counted, {self.population} read"
+
+    @property
+    def actionable(self) -> int:
+        """Findings in lane auto, approve or review: what makes `check` exit with 1."""
+        return sum(1 for mismatch in self.mismatches if mismatch.lane != "none")
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's object for `check`."""
+        fields = {name: value for name, value in asdict_shallow(self).items() if name != "corrections"}
+        fields["source"] = asdict(self.source)
+        fields["mismatches"] = [asdict(mismatch) for mismatch in self.mismatches]
+        return fields
+
+    def to_record(self) -> dict[str, Any]:
+        """All of it, corrections included, as JSON: what is kept between two assets."""
+        return self.as_json() | {"corrections": [correction_fields(c) for c in self.corrections]}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Report":
+        """The inverse of to_record."""
+        fields = dict(record)
+        fields["source"] = Source(**{**fields["source"], "problems": tuple(fields["source"]["problems"])})
+        fields["mismatches"] = tuple(
+            Mismatch(**{**m, "secondary": tuple(m["secondary"])}) for m in fields["mismatches"]
+        )
+        fields["corrections"] = tuple(correction_from(c) for c in fields["corrections"])
+        for name in ("refusals", "notices", "accounts"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+def asdict_shallow(report: Report) -> dict[str, Any]:
+    """Field by field without descending (a report may hold a million accounts)."""
+    return {name: getattr(report, name) for name in Report.__dataclass_fields__}
+
+
+def facts_record(facts: PlanFacts) -> dict[str, Any]:
+    """PlanFacts as JSON."""
+    return asdict(facts) | {"finished_at": facts.finished_at.isoformat()}
+
+
+def facts_from(record: Mapping[str, Any]) -> PlanFacts:
+    """The inverse of facts_record; what else is stored with a plan is no fact for the guards."""
+    known = {name: record[name] for name in PlanFacts.__dataclass_fields__ if name in record}
+    return PlanFacts(**{**known, "finished_at": datetime.fromisoformat(record["finished_at"])})

@@ -1,0 +1,1 @@
+"""Single accounts now: sync requests, failed webhooks and undelivered events."""
