@@ -57,7 +57,7 @@ def _previewed(session: Session, plan_id: str) -> Mapping[str, Any]:
     from datetime import UTC, datetime
 
     from credit_pipeline.cli.saved_plan import saved_plan
-    from credit_pipeline.services.plans.correct import guard
+    from credit_pipeline.services.plans.guard import guard
     from credit_pipeline.services.plans.report import PlanReport
 
     with saved_plan(session, plan_id) as (system, gateways, plan):

@@ -21,6 +21,7 @@ from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.orchestration.resources import working_folder
 from credit_pipeline.services.collect.ports import Snapshot
+from credit_pipeline.services.plans.apply_state import ApplyState
 from credit_pipeline.services.report.identity_report import IdentityReport
 from credit_pipeline.services.report.report import Report
 
@@ -61,6 +62,8 @@ def to_record(value: Any) -> dict[str, Any]:
         return {"kind": "report", "value": value.to_record()}
     if isinstance(value, IdentityReport):
         return {"kind": "identities", "value": asdict(value)}
+    if isinstance(value, ApplyState):
+        return {"kind": "apply", "value": value.to_record()}
     return {"kind": "json", "value": value}
 
 
@@ -91,6 +94,7 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "snapshot": _snapshot,
     "report": Report.from_record,
     "identities": IdentityReport.from_record,
+    "apply": ApplyState.from_record,
     "json": lambda value: value,
 }
 

@@ -20,8 +20,7 @@ import psycopg
 from credit_pipeline.adapters.plans.store import PostgresPlans
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline.sandbox.wix.book import BillingBook
-from credit_pipeline.services.apply import Applying
-from credit_pipeline.services.plans import correct
+from credit_pipeline.services.apply import Apply
 from credit_pipeline_tests.incidents.world import World, account_id, install_product
 
 SICK = 30
@@ -78,17 +77,13 @@ def measure(url: str, home: Path, accounts: int) -> dict[str, float]:
         plan = world.plan()
         planned = time.perf_counter()
         world.approve(plan)
-        world.now = datetime.now(UTC)
-        guarded = correct.guard(world.system, world.gateways, plan.plan_id, live=True, person=True, now=world.now)
-        assert guarded.go, guarded.verdict
+        apply = Apply(system=world.system, gateways=world.gateways, clock=lambda: datetime.now(UTC))
+        state = apply.guard(plan.plan_id, live=True, person=True)
+        assert state.go, state.failures
         approved = time.perf_counter()
-        applying = Applying(world.system, world.gateways, guarded.plan, lambda: datetime.now(UTC))
-        applying.confirm()
-        correct.begin(world.gateways, guarded.plan)
-        assert applying.canary(CANARY) is None
-        assert applying.rest(CANARY, LARGEST) is None
+        applied_plan = apply.finish(apply.rest(apply.canary(apply.confirm(state)))).plan
         applied = time.perf_counter()
-        assert correct.finish(world.gateways, plan.plan_id).state == "applied"
+        assert applied_plan.state == "applied"
     rows = len(plan.rows)
     assert rows == accounts * SICK // 100
     raw = _raw(url, [row.correction.account_id for row in plan.rows])

@@ -21,8 +21,9 @@ from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline.sandbox.stripe.book import Customer, Event, Invoice, Item, Line, Subscription
 from credit_pipeline.sandbox.stripe.events import an_event
-from credit_pipeline.services.plans import correct
+from credit_pipeline.services.apply import apply_plan
 from credit_pipeline.services.plans.ports import Selection
+from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.reconcile.check import check
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.moved_clock import pin_billing
@@ -53,12 +54,10 @@ def _apply_first_plan(world: "StripeWorld", home: Path) -> None:
     with open_gateways(SYSTEM, home, world.environment) as gateways:
         world.pin(gateways.billing.identity())
         report = check(SYSTEM, gateways, run_id="first", now=now, accounts=[account])
-        plan = correct.propose(SYSTEM, gateways, report)
+        plan = propose(SYSTEM, gateways, report)
         gateways.plans.approve(plan.plan_id, Selection(lane="auto"), "eva", "the first one")
-        guarded = correct.guard(SYSTEM, gateways, plan.plan_id, live=True, person=True, now=now)
-        correct.begin(gateways, correct.confirm(SYSTEM, gateways, guarded.plan, now=now))
-        correct.apply_batch(SYSTEM, gateways, plan.plan_id, 5)
-        correct.finish(gateways, plan.plan_id)
+        applied = apply_plan(SYSTEM, gateways, plan.plan_id, live=True, person=True, clock=lambda: now)
+        assert applied.plan.state == "applied", applied.state.failures
 
 
 class StripeWorld:

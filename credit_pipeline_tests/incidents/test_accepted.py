@@ -140,7 +140,7 @@ def test_stop_ends_an_apply_within_a_batch_and_resume_lets_it_be_finished(world:
     plan = world.plan()
     world.approve(plan)
     begun = world.begin(plan.plan_id)
-    order = [row.correction.account_id for row in begun.rows]
+    order = [row.correction.account_id for row in plan.rows]
     refusals: list[str] = []
 
     def apply() -> None:

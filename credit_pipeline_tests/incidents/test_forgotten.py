@@ -1,7 +1,7 @@
 """A look at single accounts is not remembered: what it writes must not make a question disappear."""
 
-from credit_pipeline.services.plans import correct
 from credit_pipeline.services.plans.ports import SavedPlan
+from credit_pipeline.services.plans.propose import UNREMEMBERED, propose
 from credit_pipeline.services.reconcile.check import check
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.evidence import outcomes
@@ -11,7 +11,7 @@ from credit_pipeline_tests.incidents.world import World
 def _alone(world: World, account: str) -> SavedPlan:
     """`fix --account ID`."""
     report = check(world.system, world.gateways, run_id=f"alone {world.now:%H%M}", now=world.now, accounts=[account])
-    return correct.propose(world.system, world.gateways, report)
+    return propose(world.system, world.gateways, report)
 
 
 def _an_unproven_upgrade(world: World) -> str:
@@ -26,7 +26,7 @@ def test_a_label_that_nobody_would_remember_is_left_to_a_complete_run(world: Wor
     account = _an_unproven_upgrade(world)
     plan = _alone(world, account)
     assert sorted(outcomes(plan), key=str) == [("approve", None), ("auto", "blocked_by_guard")]
-    assert [row.failures for row in plan.rows if row.outcome] == [(correct.UNREMEMBERED,)]
+    assert [row.failures for row in plan.rows if row.outcome] == [(UNREMEMBERED,)]
     world.apply(plan.plan_id)
     assert world.app.row(account) == Row("free", 5_000, 3_000)
     world.later()

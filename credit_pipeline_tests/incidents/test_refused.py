@@ -17,11 +17,10 @@ from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.errors import PlanError
 from credit_pipeline.domain.policy import Limits
-from credit_pipeline.services.apply import Applying, note_end
-from credit_pipeline.services.plans import correct
 from credit_pipeline.services.plans.approvals import decisions_about
-from credit_pipeline.services.plans.correct import Guarded
+from credit_pipeline.services.plans.guard import Guarded, guard
 from credit_pipeline.services.plans.ports import SavedPlan, Selection
+from credit_pipeline.services.plans.propose import propose
 from credit_pipeline_tests.incidents.app import Row
 from credit_pipeline_tests.incidents.world import SYSTEM, World
 from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing
@@ -52,12 +51,12 @@ def missed(world: World, number: int) -> list[str]:
 
 
 def saved(world: World) -> SavedPlan:
-    return correct.propose(SYSTEM, world.gateways, world.check())
+    return propose(SYSTEM, world.gateways, world.check())
 
 
 def live(world: World, plan: SavedPlan, *, system: CreditSystem = SYSTEM, **words: Any) -> Guarded:
     told = {"person": True, "now": world.now} | words
-    return correct.guard(system, world.gateways, plan.plan_id, live=True, **told)
+    return guard(system, world.gateways, plan.plan_id, live=True, **told)
 
 
 def with_limits(**words: Any) -> CreditSystem:
@@ -276,7 +275,7 @@ def test_a_row_that_gives_more_than_is_due_is_held(applied: World, due: SavedPla
 def test_a_dry_run_shows_the_rows_that_would_be_held_and_stores_nothing(applied: World) -> None:
     (site,) = flapping(applied, 1)
     plan = saved(applied)
-    guarded = correct.guard(SYSTEM, applied.gateways, plan.plan_id, live=False, person=True, now=applied.now)
+    guarded = guard(SYSTEM, applied.gateways, plan.plan_id, live=False, person=True, now=applied.now)
     assert [outcome for outcome, _ in automatic(guarded.plan, site)] == ["blocked_by_guard"]
     assert automatic(applied.gateways.plans.load(plan.plan_id), site) == [(None, ())]
 
@@ -303,27 +302,22 @@ def test_a_run_that_asks_for_less(applied: World, due: SavedPlan, untouched: Any
 def test_three_failed_applies_stop_the_system_until_a_person_resumes_it(applied: World) -> None:
     missed(applied, 3)
     applied.app.run("ALTER TABLE app_instances ADD CONSTRAINT broken CHECK (credits_total < 5000) NOT VALID")
-    ends = []
-    for _ in range(3):
-        plan = saved(applied)
-        begun = applied.begin(plan.plan_id)
-        broke = Applying(SYSTEM, applied.gateways, begun, lambda: applied.now).canary(5)
-        assert broke is not None
-        assert broke.startswith("3/3 (100.0%) rows of the canary failed, limit 0, so nothing else was applied")
-        ends.append(note_end(SYSTEM, applied.gateways, plan.plan_id, broke))
-        correct.finish(applied.gateways, plan.plan_id)
-        applied.later()
-    assert ends == [
-        None,
-        None,
+    stopped = (
         "3 applies in a row failed, so wix_app is stopped: mend the cause, then "
-        "credit-pipeline resume wix_app --as YOU --reason WHY",
-    ]
+        "credit-pipeline resume wix_app --as YOU --reason WHY"
+    )
+    for number in range(3):
+        state = applied.begin(saved(applied).plan_id)
+        ended = applied.applying.finish(applied.applying.canary(state))
+        canary, *others = ended.state.failures
+        assert canary.startswith("3/3 (100.0%) rows of the canary failed, limit 0, so nothing else was applied")
+        assert others == ([stopped] if number == 2 else [])
+        assert ended.plan.state == "partly_applied"
+        applied.later()
     applied.app.run("ALTER TABLE app_instances DROP CONSTRAINT broken")
-    plan = saved(applied)
-    begun = applied.begin(plan.plan_id)
+    begun = applied.begin(saved(applied).plan_id)
     with pytest.raises(PlanError, match=r"stopped since .*circuit breaker"):
-        correct.apply_batch(SYSTEM, applied.gateways, begun.plan_id, 5)
+        applied.carry_out(begun)
     assert applied.app.changes_by("credit_pipeline") == 1, "the first plan's"
 
 

@@ -8,8 +8,8 @@ import pytest
 from credit_pipeline.domain.errors import PlanError
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.collect import collect_balances, collect_subscriptions
-from credit_pipeline.services.plans import correct
 from credit_pipeline.services.plans.ports import SavedPlan
+from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.plans.report import PlanReport
 from credit_pipeline.services.plans.undo import compensations, propose_undo
 from credit_pipeline.services.reconcile.reconcile import reconcile
@@ -271,7 +271,7 @@ def test_a_fix_of_one_account_leaves_no_finding_behind_and_its_undo_holds_all_th
     balances = collect_balances(world.gateways, run_id="one", now=world.now, accounts=asked)
     subscriptions = collect_subscriptions(world.gateways, balances, run_id="one", now=world.now)
     report = reconcile(SYSTEM, world.gateways, balances, subscriptions, now=world.now, accounts=asked)
-    plan = correct.propose(SYSTEM, world.gateways, report)
+    plan = propose(SYSTEM, world.gateways, report)
     world.approve(plan)
     assert outcomes(world.apply(plan.plan_id)) == [("auto", "changed")]
     assert states(world.url, site, "plan_mismatch") == []

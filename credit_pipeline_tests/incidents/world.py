@@ -6,7 +6,6 @@ What a person or the schedule does is here (`check`, `fix`, `approve`, `apply`);
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 from uuid import NAMESPACE_URL, uuid5
@@ -19,11 +18,14 @@ from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline.sandbox.scenarios.wix_app.product import WixApp
 from credit_pipeline.sandbox.wix.book import BillingBook
-from credit_pipeline.services.apply import batch_sizes
+from credit_pipeline.services.apply import Apply
 from credit_pipeline.services.collect.collect import collect_balances, collect_subscriptions
 from credit_pipeline.services.gateways import Gateways
-from credit_pipeline.services.plans import correct
-from credit_pipeline.services.plans.ports import RowOutcome, SavedPlan, Selection
+from credit_pipeline.services.plans.apply_state import ApplyState
+from credit_pipeline.services.plans.guard import guard
+from credit_pipeline.services.plans.ports import SavedPlan, Selection
+from credit_pipeline.services.plans.propose import propose
+from credit_pipeline.services.plans.verify import still_broken
 from credit_pipeline.services.reconcile.reconcile import reconcile
 from credit_pipeline.services.report.report import Mismatch, Report
 from credit_pipeline_tests.conftest import Databases
@@ -138,12 +140,12 @@ class World:
 
     def plan(self) -> SavedPlan:
         """`fix` without --live: the plan is saved, judged, and nothing is written."""
-        plan = correct.propose(self.system, self.gateways, self.check())
-        return correct.guard(self.system, self.gateways, plan.plan_id, live=False, person=True, now=self.now).plan
+        plan = propose(self.system, self.gateways, self.check())
+        return guard(self.system, self.gateways, plan.plan_id, live=False, person=True, now=self.now).plan
 
     def fix(self) -> SavedPlan:
         """`fix --live`."""
-        return self.apply(correct.propose(self.system, self.gateways, self.check()).plan_id)
+        return self.apply(propose(self.system, self.gateways, self.check()).plan_id)
 
     def repair(self) -> SavedPlan:
         """`fix --live` by somebody who approves the first plan and the limits; lane approve is not released."""
@@ -158,29 +160,24 @@ class World:
         selection = Selection(lane=lane, accounts=(account,) if account else ())
         return self.gateways.plans.approve(plan.plan_id, selection, WHO, WHY)
 
+    @property
+    def applying(self) -> Apply:
+        """Production's apply, by the world's clock."""
+        return Apply(system=self.system, gateways=self.gateways, clock=lambda: self.now)
+
     def apply(self, plan_id: str) -> SavedPlan:
         """`apply --live`: guard, confirm, canary, batches, verify, as the job's ops do."""
         begun = self.begin(plan_id)
-        if begun.state == "applying":
-            self.carry_out(begun)
-            assert correct.verify(self.system, self.gateways, plan_id, now=self.now, run_id=plan_id) == ()
-        return self.gateways.plans.load(plan_id)
+        if not begun.go:
+            return self.gateways.plans.load(plan_id)
+        plan = self.carry_out(begun)
+        assert still_broken(self.system, self.gateways, plan_id, now=self.now, run_id=plan_id) == ()
+        return plan
 
-    def begin(self, plan_id: str) -> SavedPlan:
-        """The first half of an apply: the plan, applying where it may be written and has something to write."""
-        gateways = self.gateways
-        guarded = correct.guard(self.system, gateways, plan_id, live=True, person=True, now=self.now)
-        if guarded.go and (correct.released(guarded.plan) or guarded.plan.state == "applying"):
-            correct.begin(gateways, correct.confirm(self.system, gateways, guarded.plan, now=self.now))
-        return gateways.plans.load(plan_id)
+    def begin(self, plan_id: str) -> ApplyState:
+        """The first half of an apply: guarded, and confirmed where it may be written."""
+        return self.applying.confirm(self.applying.guard(plan_id, live=True, person=True))
 
-    def carry_out(self, plan: SavedPlan) -> list[RowOutcome]:
+    def carry_out(self, begun: ApplyState) -> SavedPlan:
         """The second half: the canary, then batches, until no row is left."""
-        outcomes: list[RowOutcome] = []
-        for size in chain([5], batch_sizes(5, 200)):
-            batch = correct.apply_batch(self.system, self.gateways, plan.plan_id, size)
-            if not batch:
-                break
-            outcomes += batch
-        correct.finish(self.gateways, plan.plan_id)
-        return outcomes
+        return self.applying.finish(self.applying.rest(self.applying.canary(begun))).plan

@@ -22,12 +22,14 @@ from credit_pipeline.domain.corrections.correction import Correction, GrantCredi
 from credit_pipeline.domain.plans.catalogue import Catalogue
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.sandbox.billing.book_billing import StripeBookBilling
+from credit_pipeline.services.apply import apply_plan
 from credit_pipeline.services.audit import verify as audit
 from credit_pipeline.services.collect.collect import collect_balances, collect_identities, collect_subscriptions
 from credit_pipeline.services.findings.ports import Decided
 from credit_pipeline.services.gateways import Gateways
-from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.guard import released
 from credit_pipeline.services.plans.ports import SavedPlan, Selection
+from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.reconcile.reconcile import reconcile
 from credit_pipeline.services.report.report import Report
 from credit_pipeline_tests.adapters.products.ledger_product import ledger_config
@@ -130,11 +132,11 @@ class LedgerOperations:
         assert not report.refusals, report.refusals
         assert report.in_sync + report.exempt + sum(report.classes.values()) == report.population
         self._look(now)
-        plan = correct.propose(self.system, self.gateways, report) if report.corrections else None
+        plan = propose(self.system, self.gateways, report) if report.corrections else None
         if plan is not None and self.decides:
             plan = self._decide(plan)
         self.life.live(now + 10 * MINUTE)
-        if plan is not None and correct.released(plan):
+        if plan is not None and released(plan):
             self._apply(plan, now + 10 * MINUTE)
         return report
 
@@ -178,22 +180,17 @@ class LedgerOperations:
 
     def _apply(self, plan: SavedPlan, now: datetime) -> None:
         self.now = now
-        guarded = correct.guard(self.system, self.gateways, plan.plan_id, live=True, person=False, now=now)
-        if not guarded.go:
-            assert guarded.verdict.liftable, guarded.verdict
+        applied = apply_plan(self.system, self.gateways, plan.plan_id, live=True, clock=lambda: now)
+        if applied.plan.state == "quarantined":
             self.plans.approve(plan.plan_id, Selection(lane="auto"), "simulation", "limits reviewed")
-            guarded = correct.guard(self.system, self.gateways, plan.plan_id, live=True, person=False, now=now)
-        assert guarded.go, guarded.verdict
-        plan = correct.confirm(self.system, self.gateways, guarded.plan, now=now)
-        correct.begin(self.gateways, plan)
-        rows = {row.seq: row.correction for row in plan.rows}
-        while outcomes := correct.apply_batch(self.system, self.gateways, plan.plan_id, 200):
-            for outcome in outcomes:
-                self.outcomes[outcome.outcome] += 1
-                assert outcome.outcome != "failed", outcome
-                if outcome.outcome == "changed":
-                    self._changed(rows[outcome.seq], now)
-        correct.finish(self.gateways, plan.plan_id)
+            applied = apply_plan(self.system, self.gateways, plan.plan_id, live=True, clock=lambda: now)
+        assert not applied.state.failures, applied.state.failures
+        for row in applied.plan.rows:
+            if row.outcome is not None:
+                self.outcomes[row.outcome] += 1
+                assert row.outcome != "failed", row
+                if row.outcome == "changed":
+                    self._changed(row.correction, now)
 
     def _changed(self, correction: Correction, now: datetime) -> None:
         automatic = correction.lane is Lane.AUTO

@@ -23,10 +23,11 @@ from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy, Renewal
 from credit_pipeline.sandbox.billing.book_billing import BookBilling
 from credit_pipeline.sandbox.wix.book import BillingBook, wire_time
+from credit_pipeline.services.apply import apply_plan
 from credit_pipeline.services.collect.collect import collect_balances, collect_subscriptions
 from credit_pipeline.services.gateways import Gateways
-from credit_pipeline.services.plans import correct
 from credit_pipeline.services.plans.ports import Selection
+from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.reconcile.reconcile import reconcile
 from credit_pipeline.services.report.report import Report
 from credit_pipeline_tests.conftest import Databases
@@ -113,23 +114,17 @@ class Operations:
 
     def _apply(self, report: Report, now: datetime) -> None:
         self.now = now
-        plan = correct.propose(SYSTEM, self.gateways, report)
-        guarded = correct.guard(SYSTEM, self.gateways, plan.plan_id, live=True, person=False, now=now)
-        if not guarded.go:
-            assert guarded.verdict.liftable, guarded.verdict
+        plan = propose(SYSTEM, self.gateways, report)
+        applied = apply_plan(SYSTEM, self.gateways, plan.plan_id, live=True, clock=lambda: now)
+        if applied.plan.state == "quarantined":
             self.gateways.plans.approve(plan.plan_id, Selection(lane="auto"), "simulation", "limits reviewed")
-            guarded = correct.guard(SYSTEM, self.gateways, plan.plan_id, live=True, person=False, now=now)
-        assert guarded.go, guarded.verdict
-        plan = correct.confirm(SYSTEM, self.gateways, guarded.plan, now=now)
-        correct.begin(self.gateways, plan)
-        while outcomes := correct.apply_batch(SYSTEM, self.gateways, plan.plan_id, 200):
-            rows = {row.seq: row.correction for row in plan.rows}
-            for outcome in outcomes:
-                grant = rows[outcome.seq].grant
-                if outcome.outcome == "changed" and grant:
-                    customer = next(c for c in self.product.customers if c.name == outcome.account_id)
-                    self.automatic.append((customer, grant.grant_key.plan, now))
-        correct.finish(self.gateways, plan.plan_id)
+            applied = apply_plan(SYSTEM, self.gateways, plan.plan_id, live=True, clock=lambda: now)
+        assert not applied.state.failures, applied.state.failures
+        for row in applied.plan.rows:
+            grant = row.correction.grant
+            if row.outcome == "changed" and grant:
+                customer = next(c for c in self.product.customers if c.name == row.correction.account_id)
+                self.automatic.append((customer, grant.grant_key.plan, now))
 
 
 def _bought(customer: Customer, plan: str, when: datetime) -> Purchase:

@@ -1,14 +1,11 @@
-"""The graph asset `applied_corrections`: guard → confirm → canary → apply → verify.
-
-The ops are thin: the rules stand in `services/correct.py`, and the guards that protect a row in the database, under its
-locks.
+"""The graph asset `applied_corrections`: guard → confirm → canary → apply → verify, one op a phase of an apply.
 
 A plan that is not to be applied (dry run, refused, nothing released) passes through all ops untouched and still
 materializes the asset, with nothing changed.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,20 +21,29 @@ from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.io_manager import MAY_BE_ABSENT
 from credit_pipeline.orchestration.jobs.run_limits import RunLimits
 from credit_pipeline.orchestration.resources import CreditGateways
-from credit_pipeline.services.apply import Applying, Confirmed, breaking, note_end
+from credit_pipeline.services.apply import Apply
 from credit_pipeline.services.gateways import Gateways
-from credit_pipeline.services.plans import correct
+from credit_pipeline.services.plans.apply_state import ApplyState
 from credit_pipeline.services.plans.approvals import decisions_about
 from credit_pipeline.services.plans.report import PlanReport
+from credit_pipeline.services.plans.verify import still_broken
 
 RECORD = dg.Out(io_manager_key=RECORDS)
+WRITING_OPS: dict[str, tuple[str, Callable[[Apply, ApplyState], ApplyState]]] = {
+    "confirm": (
+        "Asks billing again about the rows to be written next, and holds those it does not confirm.",
+        Apply.confirm,
+    ),
+    "canary": ("Applies the first rows, five by default; where one fails, nothing else is applied.", Apply.canary),
+    "apply_batches": (
+        "Applies the rest in batches that double up to the largest, one transaction each.",
+        Apply.rest,
+    ),
+}
+"""Op -> its description and its phase of the apply."""
 
-Passed = dict[str, Any]
-"""What the ops hand on: `plan_id`, `live`, `go`, `failures`; `held` (row -> why a guard holds it); `canary` and `batch`
-(their sizes), `confirmed` with billing, and `broke`: why the apply stopped or counts as failed."""
 
-
-class ApplyingConfig(dg.Config):
+class ApplyConfig(dg.Config):
     """What may be done with the plan. The default writes nothing to the product's tables."""
 
     dry_run: bool = Field(
@@ -51,20 +57,20 @@ class ApplyingConfig(dg.Config):
 def applied_corrections(system: CreditSystem, *, attended: bool = False) -> dg.AssetsDefinition:
     """The graph asset of one system; `attended` as in `terminal.Terminal`."""
     guard, verify = _guard(system, attended=attended), _verify(system)
-    confirm, canary, apply = _confirm(system), _canary(system), _apply(system)
+    confirm, canary, apply = (_phase(system, name) for name in WRITING_OPS)
 
     @dg.config_mapping
-    def told(config: ApplyingConfig) -> dict[str, Any]:
-        applying = {"dry_run": config.dry_run, "plan_id": config.plan_id, "limits": config.limits.asked()}
-        return {"guard": {"config": applying}}
+    def run_config(config: ApplyConfig) -> dict[str, Any]:
+        asked = {"dry_run": config.dry_run, "plan_id": config.plan_id, "limits": config.limits.asked()}
+        return {"guard": {"config": asked}}
 
     @dg.graph_asset(
         key=[system.name, "applied_corrections"],
         ins={"plan": dg.AssetIn(key=[system.name, "correction_plan"])},
-        config=told,
+        config=run_config,
         group_name=system.name,
         description=(
-            "What came of the correction plan. Dry run by default; live it is guarded, confirmed with billing, tried "
+            "What became of the correction plan. Dry run by default; live it is guarded, confirmed with billing, tried "
             "on five rows, applied in batches and verified. A refused plan materializes with nothing changed."
         ),
         kinds={"postgres"},
@@ -86,143 +92,63 @@ def _guard(system: CreditSystem, *, attended: bool) -> dg.OpDefinition:
         ins={"plan": dg.In(metadata=MAY_BE_ABSENT)},
         out=RECORD,
     )
-    def guard(config: ApplyingConfig, plan: Any, credit_gateways: CreditGateways) -> Passed:
+    def guard(config: ApplyConfig, plan: Any, credit_gateways: CreditGateways) -> ApplyState:
         plan_id = config.plan_id or (plan or {}).get("plan_id")
         live = not config.dry_run
         with one_sentence(system.name):
             if plan_id is None:
                 why = plan["failures"] if plan else [f"{system.name}: there is no plan: materialize correction_plan"]
-                return {"plan_id": None, "live": live, "go": False, "failures": why}
-            guarded = correct.guard(
-                system,
-                credit_gateways.of(system),
-                plan_id,
-                live=live,
-                person=attended,
-                now=datetime.now(UTC),
-                limits=config.limits.asked(),
-            )
-            # An empty plan is not applied: it would pass for the first approved one.
-            waiting = bool(correct.released(guarded.plan)) or guarded.plan.state == "applying"
-            return {
-                "plan_id": plan_id,
-                "live": live,
-                "go": guarded.go and waiting,
-                "failures": [failure.sentence for failure in guarded.verdict.failures],
-                "held": {str(seq): why for seq, why in guarded.held.items()},
-                "canary": guarded.ceilings.canary,
-                "batch": guarded.ceilings.batch,
-            }
+                return ApplyState(plan_id=None, live=live, failures=tuple(why))
+            apply = _apply(system, credit_gateways)
+            return apply.guard(plan_id, live=live, person=attended, limits=config.limits.asked())
 
     return guard
 
 
-def _confirm(system: CreditSystem) -> dg.OpDefinition:
-    @dg.op(
-        name=f"{system.name}_confirm",
-        description="Reads billing again for the rows to be written next, and holds those it no longer agrees with.",
-        out=RECORD,
-    )
-    def confirm(guarded: Passed, credit_gateways: CreditGateways) -> Passed:
-        if not guarded["go"]:
-            return guarded
+def _phase(system: CreditSystem, name: str) -> dg.OpDefinition:
+    description, phase = WRITING_OPS[name]
+
+    @dg.op(name=f"{system.name}_{name}", description=description, ins={"state": dg.In()}, out=RECORD)
+    def op(state: ApplyState, credit_gateways: CreditGateways) -> ApplyState:
         with one_sentence(system.name):
-            gateways = credit_gateways.of(system)
-            plan = gateways.plans.load(guarded["plan_id"])
-            confirmed = Applying(system, gateways, plan, _now).confirm()
-            correct.begin(gateways, plan)
-        return {**guarded, "confirmed": confirmed.as_json()}
+            return phase(_apply(system, credit_gateways), state) if state.go else state
 
-    return confirm
-
-
-def _canary(system: CreditSystem) -> dg.OpDefinition:
-    @dg.op(
-        name=f"{system.name}_canary",
-        description="Applies the first rows, five by default; where one fails, nothing else is applied.",
-        out=RECORD,
-    )
-    def canary(confirmed: Passed, credit_gateways: CreditGateways) -> Passed:
-        if not confirmed["go"]:
-            return confirmed
-        with one_sentence(system.name):
-            gateways, plan_id = credit_gateways.of(system), confirmed["plan_id"]
-            with breaking(system, gateways, plan_id):
-                broke = _resumed(system, gateways, confirmed).canary(confirmed["canary"])
-        return _stopped(confirmed, broke)
-
-    return canary
-
-
-def _apply(system: CreditSystem) -> dg.OpDefinition:
-    @dg.op(
-        name=f"{system.name}_apply_batches",
-        description="Applies the rest in batches that double up to the largest, one transaction each.",
-        out=RECORD,
-    )
-    def apply(canary: Passed, credit_gateways: CreditGateways) -> Passed:
-        if not canary["go"]:
-            return canary
-        with one_sentence(system.name):
-            gateways, plan_id = credit_gateways.of(system), canary["plan_id"]
-            with breaking(system, gateways, plan_id):
-                applying = _resumed(system, gateways, canary)
-                broke = applying.rest(canary["canary"], canary["batch"])
-        return _stopped(canary, broke)
-
-    return apply
+    return op
 
 
 def _verify(system: CreditSystem) -> dg.OpDefinition:
     @dg.op(
         name=f"{system.name}_verify",
-        description="Classifies the touched accounts again; one that is still broken fails the run.",
+        description="Judges the changed accounts again; one that is still broken fails the run.",
         out=RECORD,
     )
     def verify(
-        context: dg.OpExecutionContext, applied: Passed, credit_gateways: CreditGateways
+        context: dg.OpExecutionContext, applied: ApplyState, credit_gateways: CreditGateways
     ) -> Iterator[dg.Output[Any]]:
-        mode = "live" if applied["live"] else "dry_run"
         with one_sentence(system.name):
-            if applied["plan_id"] is None:
-                yield _output(no_plan(system, mode, applied["failures"][0]))
+            if applied.plan_id is None:
+                mode = "live" if applied.live else "dry_run"
+                yield _output(no_plan(system, mode, applied.failures[0]))
                 return
-            gateways, plan_id = credit_gateways.of(system), applied["plan_id"]
-            began, failures = applied["go"] or "broke" in applied, list(applied["failures"])
-            if began and (stopped := note_end(system, gateways, plan_id, applied.get("broke"))):
-                failures.append(stopped)
-            yield _output(_report(system, gateways, applied, mode, failures, began=began))
-            if began:
-                broken = correct.verify(system, gateways, plan_id, now=datetime.now(UTC), run_id=context.run_id)
-                _refuse_broken(system, plan_id, len(broken))
+            gateways = credit_gateways.of(system)
+            yield _output(_finished(system, gateways, applied))
+            if applied.began:
+                broken = still_broken(system, gateways, applied.plan_id, now=datetime.now(UTC), run_id=context.run_id)
+                _refuse_broken(system, applied.plan_id, len(broken))
 
     return verify
 
 
-def _report(
-    system: CreditSystem, gateways: Gateways, applied: Passed, mode: str, failures: Sequence[str], *, began: bool
-) -> dict[str, Any]:
-    plan_id = applied["plan_id"]
-    plan = correct.finish(gateways, plan_id) if began else gateways.plans.load(plan_id)
-    shown = correct.with_held(plan, {int(seq): why for seq, why in applied["held"].items()})
-    report = PlanReport(plan=shown, mode=mode, failures=tuple(failures)).as_json()
-    return report | {"approvals": decisions_about(system.name, gateways, plan_id)}
+def _apply(system: CreditSystem, credit_gateways: CreditGateways) -> Apply:
+    return Apply(system=system, gateways=credit_gateways.of(system), clock=lambda: datetime.now(UTC))
 
 
-def _resumed(system: CreditSystem, gateways: Gateways, passed: Passed) -> Applying:
-    """The plan is loaded once for all batches of an op."""
-    plan = gateways.plans.load(passed["plan_id"])
-    return Applying(system, gateways, plan, _now, Confirmed.from_json(passed["confirmed"]))
-
-
-def _stopped(passed: Passed, broke: str | None) -> Passed:
-    if broke is None:
-        return passed
-    return {**passed, "go": False, "broke": broke, "failures": [*passed["failures"], broke]}
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _finished(system: CreditSystem, gateways: Gateways, state: ApplyState) -> dict[str, Any]:
+    """Closes the plan, and what it came to as the object that `fix`, `apply` and `undo` answer with."""
+    applied = Apply(system=system, gateways=gateways, clock=lambda: datetime.now(UTC)).finish(state)
+    mode = "live" if state.live else "dry_run"
+    report = PlanReport(plan=applied.plan, mode=mode, failures=applied.state.failures).as_json()
+    return report | {"approvals": decisions_about(system.name, gateways, applied.plan.plan_id)}
 
 
 def _refuse_broken(system: CreditSystem, plan_id: str, broken: int) -> None:

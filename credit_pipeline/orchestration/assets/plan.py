@@ -1,7 +1,4 @@
-"""What is done about a report: the saved correction plan, and the audit trail of what was applied.
-
-The applying itself, between the two, is a graph of guarded steps in `correction_ops.py`.
-"""
+"""What is done about a report: the saved correction plan, and the audit trail of what was applied."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,7 +17,7 @@ from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.plans.approvals import decisions_about
-from credit_pipeline.services.plans.correct import propose
+from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.plans.report import PlanReport
 from credit_pipeline.services.plans.undo import propose_undo
 from credit_pipeline.services.report.report import Report

@@ -128,8 +128,8 @@ def identity_report(
         db.register("identities", identities)
         columns = ["billing_id", "subscription_id", "lookup", "status", "subjects", "email_hash"]
         db.register("subscriptions", subscriptions.select(columns))
-        for name in ("subjects.sql", "identity_report.sql"):
-            db.execute(files("credit_pipeline.services.report").joinpath(name).read_text())
+        for name in ("reconcile/subjects.sql", "report/identity_report.sql"):
+            db.execute(files("credit_pipeline.services").joinpath(name).read_text())
         counts = db.execute("SELECT layer, state, paying, count(*) FROM mapped_user GROUP BY ALL").fetchall()
         problems = db.execute(PROBLEMS).fetchall()
         orphans = db.execute("SELECT what, id, suggestion FROM orphan ORDER BY what, id").fetchall()

@@ -15,12 +15,12 @@ from credit_pipeline.domain.codes import CODES, Code
 from credit_pipeline.domain.corrections.correction import Correction, Lane
 from credit_pipeline.domain.errors import CreditPipelineError, StoreError
 from credit_pipeline.domain.subjects.ids import AccountId
-from credit_pipeline.services.apply import Applying, breaking, broken_invariant, note_end
+from credit_pipeline.services.apply import apply_plan
 from credit_pipeline.services.decision_log import DecisionLog
 from credit_pipeline.services.gateways import Gateways
-from credit_pipeline.services.plans import correct
 from credit_pipeline.services.plans.guard_facts import alone_refused
-from credit_pipeline.services.plans.ports import PlanRow, RowOutcome, SavedPlan
+from credit_pipeline.services.plans.ports import PlanRow
+from credit_pipeline.services.plans.propose import UNREMEMBERED, propose
 from credit_pipeline.services.reconcile.check import check
 from credit_pipeline.services.report.report import Report
 
@@ -141,9 +141,7 @@ class Sync:
         if automatic and self.live and not partly:
             return replace(report, corrections=tuple(automatic))
         codes = tuple(mismatch.code for mismatch in report.mismatches)
-        outcome, sentence = (
-            (SyncOutcome.REFUSED, correct.UNREMEMBERED) if automatic and partly else _verdict(report, automatic)
-        )
+        outcome, sentence = (SyncOutcome.REFUSED, UNREMEMBERED) if automatic and partly else _verdict(report, automatic)
         delta = sum(one.delta for one in automatic)
         return Synced(account_id=account, outcome=outcome, sentence=sentence, codes=codes, delta=delta)
 
@@ -153,39 +151,24 @@ class Sync:
         try:
             if full := alone_refused(self.system, self.gateways):
                 return replace(refused, sentence=full.sentence)
-            plan = correct.propose(self.system, self.gateways, replace(report, facts=_alone(report, account)))
+            plan = propose(self.system, self.gateways, replace(report, facts=_alone(report, account)))
             refused = replace(refused, plan_id=plan.plan_id)
-            now = self.clock()
-            guarded = correct.guard(self.system, self.gateways, plan.plan_id, live=True, person=self.person, now=now)
-            if not guarded.go or not correct.released(guarded.plan):
-                sentences = [*(failure.sentence for failure in guarded.verdict.failures), *guarded.held.values()]
-                return replace(refused, sentence="; ".join(sentences))
-            return self._written(refused, guarded.plan)
+            return self._written(refused, plan.plan_id)
         except _Broken:
             raise
         except CreditPipelineError as error:
             return replace(refused, sentence=str(error))
 
-    def _written(self, refused: Synced, plan: SavedPlan) -> Synced:
-        system, gateways, plan_id = self.system, self.gateways, plan.plan_id
-        applying = Applying(system, gateways, plan, self.clock)
-        outcomes: list[RowOutcome] = []
-        with breaking(system, gateways, plan_id):
-            applying.confirm()
-            correct.begin(gateways, plan)
-            while batch := applying.batch(1):
-                outcomes += batch
-            broken = broken_invariant(system, gateways, plan_id)
-        if broken:
-            stopped = note_end(system, gateways, plan_id, broken)
-            raise _Broken(f"{broken}; {stopped}" if stopped else broken)
-        rows = correct.finish(gateways, plan_id).rows
-        if any(one.outcome == "changed" for one in outcomes):
-            note_end(system, gateways, plan_id, None)
+    def _written(self, refused: Synced, plan_id: str) -> Synced:
+        applied = apply_plan(self.system, self.gateways, plan_id, live=True, person=self.person, clock=self.clock)
+        state, rows = applied.state, applied.plan.rows
+        if not state.began:
+            return replace(refused, sentence="; ".join([*state.failures, *state.held.values()]))
+        if state.stopped_by:
+            raise _Broken("; ".join(state.failures))
         if all(row.outcome in {"changed", "noop_already_applied"} for row in rows):
-            delta = sum(one.delta for one in outcomes if one.outcome == "changed")
+            delta = sum(row.correction.delta for row in rows if row.outcome == "changed")
             return replace(refused, outcome=SyncOutcome.CHANGED, sentence=_changed(rows), delta=delta)
-        # A row the product refused is not counted as a failed apply: it would stop all others after three attempts.
         return replace(refused, sentence="; ".join(f"{row.outcome}: {'; '.join(row.failures)}" for row in rows))
 
     def _verified(self, done: list[Synced]) -> list[Synced]:

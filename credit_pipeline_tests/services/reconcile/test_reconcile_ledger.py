@@ -11,8 +11,11 @@ from credit_pipeline.domain.corrections.correction import GrantCredits, Lane, Li
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.collect import collect_identities, collect_subscriptions, customers_of
 from credit_pipeline.services.gateways import Gateways
-from credit_pipeline.services.plans.correct import confirm, propose, verify
+from credit_pipeline.services.plans.confirm import hold_unconfirmed
+from credit_pipeline.services.plans.guard import released
+from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.plans.report import PlanReport
+from credit_pipeline.services.plans.verify import still_broken
 from credit_pipeline.services.reconcile.check import check
 from credit_pipeline.services.report.report import Report, facts_from
 from credit_pipeline_tests.services.reconcile.ledger_gateways import SYSTEM, Product
@@ -192,7 +195,7 @@ def test_a_grant_is_confirmed_with_billing(look: Look, change: Callable[[Product
     plan = propose(SYSTEM, gateways, report)
     product.asked.clear()
     change(product)
-    confirm(SYSTEM, gateways, plan, now=NOW + timedelta(minutes=2))
+    hold_unconfirmed(SYSTEM, gateways, plan, released(plan), now=NOW + timedelta(minutes=2))
     assert product.asked == [["cus_3", "cus_4"]]
     (seq,) = (row.seq for row in plan.rows if row.correction.grant)
     held = product.held.get(seq)
@@ -205,7 +208,7 @@ def test_a_link_does_not_hang_on_the_subscription_being_live(look: Look) -> None
     report, gateways = look(product)
     plan = propose(SYSTEM, gateways, report)
     product.people[3].subscription["status"] = "dunning"
-    confirm(SYSTEM, gateways, plan, now=NOW + timedelta(minutes=2))
+    hold_unconfirmed(SYSTEM, gateways, plan, released(plan), now=NOW + timedelta(minutes=2))
     (seq,) = (row.seq for row in plan.rows if isinstance(row.correction.steps[0], LinkIdentity))
     assert seq not in product.held
 
@@ -219,10 +222,10 @@ def test_an_end_is_confirmed_as_one(look: Look) -> None:
     plan = propose(SYSTEM, gateways, replace(report, corrections=(end,)))
     plan = product.plan = replace(plan, rows=tuple(replace(row, approved=True) for row in plan.rows))
     product.people[2].subscription["status"] = "ended"
-    confirm(SYSTEM, gateways, plan, now=NOW)
+    hold_unconfirmed(SYSTEM, gateways, plan, released(plan), now=NOW)
     assert product.held == {}
     product.people[2].subscription["status"] = "active"
-    confirm(SYSTEM, gateways, plan, now=NOW)
+    hold_unconfirmed(SYSTEM, gateways, plan, released(plan), now=NOW)
     assert "the plan was made for its end" in product.held[1][1]
 
 
@@ -231,13 +234,13 @@ def test_after_an_apply_the_touched_accounts_are_judged_again(look: Look) -> Non
     report, gateways = look(product)
     plan = propose(SYSTEM, gateways, report)
     product.plan = replace(plan, rows=tuple(replace(row, outcome="changed") for row in plan.rows))
-    broken = verify(SYSTEM, gateways, "plan-1", now=NOW, run_id="run-1")
+    broken = still_broken(SYSTEM, gateways, "plan-1", now=NOW, run_id="run-1")
     assert sorted(broken) == [store(3), store(4)], "a write that said changed and changed nothing"
     (grant,) = (step for row in plan.rows for step in row.correction.steps if isinstance(step, GrantCredits))
     product.people[2].grant(NOW, grant.delta, reference=grant.reference)
     assert product.people[3].identity
     product.people[3].identity["mapped"] = [store(4)]
-    assert verify(SYSTEM, gateways, "plan-1", now=NOW, run_id="run-2") == ()
+    assert still_broken(SYSTEM, gateways, "plan-1", now=NOW, run_id="run-2") == ()
 
 
 def test_a_provider_that_lists_is_asked_once_for_everything(tmp_path: Path) -> None:
