@@ -9,10 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster import Field
-from dagster._core.storage.base_storage import DagsterStorage  # a storage is private all over: hence dagster < 1.14
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
+import dagster as dg
 from dagster_postgres import DagsterPostgresStorage
 
 from credit_pipeline.domain.errors import ConfigurationError
@@ -20,22 +17,23 @@ from credit_pipeline.orchestration.instance import storage_url
 from credit_pipeline.orchestration.resources import working_folder
 
 
-class StorageOfTheEnvironment(DagsterStorage, ConfigurableClass):
-    """Never an instance itself: it picks the storage of dagster-postgres or, without a home, that of SQLite."""
+class EnvironmentStorage(DagsterPostgresStorage):
+    """The storage of dagster-postgres at the URL that a variable holds or, without a home, SQLite."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         """The variable that holds the URL."""
-        return {"url_env": Field(str)}
+        return {"url_env": dg.Field(str)}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
         """The storage. Raises ConfigurationError where there is a Dagster home and no URL."""
         name = str(config_value["url_env"])
-        url = os.environ.get(name)
-        if url:
-            return DagsterPostgresStorage(postgres_url=storage_url(url), inst_data=inst_data)  # type: ignore[return-value]
+        if url := os.environ.get(name):
+            return cls(storage_url(url), inst_data=inst_data)
         if os.environ.get("DAGSTER_HOME"):
             raise ConfigurationError(f"Dagster's storage: set {name} to the Postgres URL that keeps its run history")
         folder = working_folder() / "dagster" / "storage"
-        return DagsterSqliteStorage.from_local(str(folder), inst_data=inst_data)  # type: ignore[return-value]
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with dg.DagsterInstance.local_temp(str(folder)) as temporary:
+            return temporary.get_ref().storage  # type: ignore[return-value]
