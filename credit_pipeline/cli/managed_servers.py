@@ -11,18 +11,34 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from credit_pipeline.cli.session import Session
     from credit_pipeline.config.system import CreditSystem
 
 DAGSTER_URL = "CREDIT_PIPELINE_DAGSTER_URL"
 DATABASE = "dagster"
 
 
+class Command(Protocol):
+    """What a server needs of the command that uses it."""
+
+    @property
+    def home(self) -> Path:
+        """The working folder."""
+        ...
+
+    def private_folder(self, name: str) -> Path:
+        """A folder of the working folder that only its owner can read."""
+        ...
+
+    def say(self, sentence: str) -> None:
+        """One line for the person, on stderr."""
+        ...
+
+
 @contextlib.contextmanager
-def dagster_storage(session: Session) -> Iterator[str]:
+def dagster_storage(session: Command) -> Iterator[str]:
     """The URL of Dagster's own storage: the person's, else a database of the embedded server."""
     url = os.environ.get(DAGSTER_URL)
     if url:
@@ -38,7 +54,7 @@ def dagster_storage(session: Session) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def history_server(session: Session) -> Iterator[Callable[[], str | None]]:
+def history_server(session: Command) -> Iterator[Callable[[], str | None]]:
     """Gives the server that keeps the history of products without our schema: Dagster's, started when first asked for.
 
     None where it does not start; then there is a report all the same, only without history.
@@ -58,7 +74,7 @@ def history_server(session: Session) -> Iterator[Callable[[], str | None]]:
 
 
 @contextlib.contextmanager
-def sandbox_for(session: Session, system: CreditSystem) -> Iterator[None]:
+def sandbox_for(session: Command, system: CreditSystem) -> Iterator[None]:
     """The sandbox's servers and variables, where the working folder has one and none of the system's is set."""
     if not may_use_sandbox(session, system):
         yield
@@ -74,7 +90,7 @@ def sandbox_for(session: Session, system: CreditSystem) -> Iterator[None]:
             yield
 
 
-def may_use_sandbox(session: Session, system: CreditSystem) -> bool:
+def may_use_sandbox(session: Command, system: CreditSystem) -> bool:
     """Whether the sandbox holds this system and the person named no other sources, not even one of them."""
     if any(os.environ.get(name) for name in system.env_names) or not (session.home / "sandbox").is_dir():
         return False
@@ -91,7 +107,7 @@ def keep_running(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def _borrowed(session: Session, start: Callable[[], object]) -> Iterator[None]:
+def _borrowed(session: Command, start: Callable[[], object]) -> Iterator[None]:
     """Start, and at the end stop if nobody else uses the servers and a command started them.
 
     Who uses them holds a shared lock, which a killed process cannot leave behind.

@@ -18,8 +18,8 @@ from psycopg.conninfo import make_conninfo
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
 from credit_pipeline.sandbox.scenarios.bestauth import product as bestauth
 from credit_pipeline.sandbox.scenarios.wix_app import product as wix_app
-from credit_pipeline.sandbox.stripe.book import Event
 from credit_pipeline.sandbox.stripe.events import event_body, event_id
+from credit_pipeline.sandbox.stripe.rows import Event
 
 ASK = "SELECT credit_pipeline.request_sync(%s, %s)"
 RECORD = "SELECT credit_pipeline.record_webhook(%s, %s, %s, %s, %s)"

@@ -1,4 +1,4 @@
-"""Files, lines, types and imports of a checkout, read from its text: any checkout can be measured, also an older one."""
+"""Files, lines, types and imports of a checkout, read from its text: any checkout, also an older one, is measured."""
 
 import ast
 import io

@@ -19,8 +19,8 @@ from credit_pipeline.domain.plans.periods import add_months
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.lifecycle import sandbox_system
-from credit_pipeline.sandbox.stripe.book import Customer, Event, Invoice, Item, Line, Subscription
 from credit_pipeline.sandbox.stripe.events import an_event
+from credit_pipeline.sandbox.stripe.rows import Customer, Event, Invoice, Item, Line, Subscription
 from credit_pipeline.services.apply import apply_plan
 from credit_pipeline.services.plans.ports import Selection
 from credit_pipeline.services.plans.propose import propose

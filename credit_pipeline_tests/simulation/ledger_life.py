@@ -14,7 +14,7 @@ from typing import Literal
 from credit_pipeline.domain.grants.entitlement import months
 from credit_pipeline.domain.plans.catalogue import YearlyMode
 from credit_pipeline.domain.plans.periods import Cycle, Period, add_months
-from credit_pipeline.sandbox.stripe.book import Invoice
+from credit_pipeline.sandbox.stripe.rows import Invoice
 from credit_pipeline_tests.simulation.ledger_app import LedgerApp
 from credit_pipeline_tests.simulation.ledger_stripe import Sold, StripeSide
 from credit_pipeline_tests.simulation.ledger_truth import CATALOGUE, Owed, Truth, plan_of

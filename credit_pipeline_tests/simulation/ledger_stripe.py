@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from credit_pipeline.domain.plans.periods import Period, add_months
-from credit_pipeline.sandbox.stripe.book import Customer, Invoice, Item, Line, StripeBook, Subscription
+from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.stripe.rows import Customer, Invoice, Item, Line, Subscription
 from credit_pipeline_tests.simulation.ledger_truth import plan_of
 
 CENTS_A_CREDIT = 2

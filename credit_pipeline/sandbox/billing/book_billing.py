@@ -26,7 +26,8 @@ from credit_pipeline.config.system import CreditSystem, StripeConfig
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.subjects.account import Lookup
 from credit_pipeline.domain.subjects.ids import BillingId
-from credit_pipeline.sandbox.stripe import book as stripe_book
+from credit_pipeline.sandbox.stripe import rows as stripe_rows
+from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.file import unix
 from credit_pipeline.sandbox.stripe.objects import StripeObjects
 from credit_pipeline.sandbox.stripe.versions import VERSION
@@ -90,7 +91,7 @@ class StripeBookBilling:
 
     def __init__(
         self,
-        book: stripe_book.StripeBook,
+        book: StripeBook,
         *,
         system: str,
         subject: Sequence[str],
@@ -102,11 +103,11 @@ class StripeBookBilling:
         self._objects = StripeObjects(book=book, version=version)
         self._reading = Reading(system=system, subject=tuple(subject), plan=tuple(plan))
         self._lookback = lookback
-        self._subscriptions: dict[str, tuple[stripe_book.Subscription, object, Subscription]] = {}
-        self._invoices: dict[str, tuple[stripe_book.Invoice, Invoice]] = {}
+        self._subscriptions: dict[str, tuple[stripe_rows.Subscription, object, Subscription]] = {}
+        self._invoices: dict[str, tuple[stripe_rows.Invoice, Invoice]] = {}
 
     @classmethod
-    def of(cls, book: stripe_book.StripeBook, system: CreditSystem) -> Self:
+    def of(cls, book: StripeBook, system: CreditSystem) -> Self:
         """The book read as that system reads Stripe."""
         config = system.billing
         assert isinstance(config, StripeConfig), "Stripe's book is for a system billed by Stripe"
@@ -157,11 +158,11 @@ class StripeBookBilling:
         since = longer_periods(found, since).get(BillingId(billing_id), since)
         return with_evidence(found, self._since(self._book.invoices.of("customer", billing_id), since))
 
-    def _since(self, newest_first: Iterable[stripe_book.Invoice], since: datetime) -> list[Invoice]:
+    def _since(self, newest_first: Iterable[stripe_rows.Invoice], since: datetime) -> list[Invoice]:
         oldest = int(since.timestamp())
         return [self._invoice(row) for row in takewhile(lambda row: unix(row.created) >= oldest, newest_first)]
 
-    def _subscription(self, row: stripe_book.Subscription) -> Subscription:
+    def _subscription(self, row: stripe_rows.Subscription) -> Subscription:
         customer = self._book.customers.get(row.customer)
         known = self._subscriptions.get(row.id)
         if known is None or known[0] is not row or known[1] is not customer:
@@ -170,7 +171,7 @@ class StripeBookBilling:
             known = self._subscriptions[row.id] = (row, customer, found)
         return known[2]
 
-    def _invoice(self, row: stripe_book.Invoice) -> Invoice:
+    def _invoice(self, row: stripe_rows.Invoice) -> Invoice:
         known = self._invoices.get(row.id)
         if known is None or known[0] is not row:
             found = parse_invoice(self._objects.invoice(row), self._objects.lines(row))

@@ -11,8 +11,9 @@ from starlette.routing import Route
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.sandbox.billing.fault_responses import answer, application_error
 from credit_pipeline.sandbox.billing.faults import FaultBook
-from credit_pipeline.sandbox.stripe.book import Row, StripeBook
+from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.file import KINDS, changes_from, row_from
+from credit_pipeline.sandbox.stripe.rows import Row
 from credit_pipeline.sandbox.wix.api import json_object
 from credit_pipeline.sandbox.wix.book import BillingBook
 

@@ -1,115 +1,18 @@
 """What the sandbox's Stripe knows: customers, subscriptions, invoices and events, in memory and in a JSON file.
 
-Instants are UTC datetimes here and whole unix seconds in the file and on the wire. How the objects look on the wire is
-in `stripe_objects`, how they are listed in `stripe_shelf` and `stripe_lists`.
+Instants are UTC datetimes here and whole unix seconds in the file and on the wire.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from credit_pipeline.domain.errors import ConfigurationError
+from credit_pipeline.sandbox.stripe.file import KINDS, Stored, read, write
 from credit_pipeline.sandbox.stripe.ordered_rows import Shelf
-
-ACCOUNT = "acct_1SandboxBestauth"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Customer:
-    """A customer. A deleted one is answered by id, as Stripe does, and never listed."""
-
-    id: str
-    email: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    created: datetime
-    deleted: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One item of a subscription: a price, how many of it, and the period it is billed for. Amounts in cents."""
-
-    price_id: str
-    lookup_key: str | None = None
-    interval: Literal["month", "year"] = "month"
-    quantity: int = 1
-    price_metadata: Mapping[str, str] = field(default_factory=dict)
-    unit_amount: int = 1_000
-    period_start: datetime
-    period_end: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
-    """A subscription. `customer` and `latest_invoice` are ids."""
-
-    id: str
-    customer: str
-    status: str
-    """One of Stripe's eight words: active, trialing, past_due, canceled, unpaid, paused, incomplete,
-    incomplete_expired."""
-    items: tuple[Item, ...]
-    created: datetime
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    cancel_at_period_end: bool = False
-    canceled_at: datetime | None = None
-    ended_at: datetime | None = None
-    trial_start: datetime | None = None
-    trial_end: datetime | None = None
-    pause_collection: str | None = None
-    """Its behaviour: keep_as_draft, mark_uncollectible or void."""
-    billing_cycle_anchor: datetime | None = None
-    """None: `created`."""
-    latest_invoice: str | None = None
-    """None: the newest invoice of this subscription in the book."""
-    period_on: Literal["items", "subscription"] = "items"
-    """Where the period is sent under a new API version; an old one always sends it on the subscription."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One line of an invoice, in cents. `proration`: billed because the subscription changed in mid-period."""
-
-    id: str
-    price_id: str
-    amount: int
-    period_start: datetime
-    period_end: datetime
-    proration: bool = False
-    subscription: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invoice:
-    """An invoice. `credit_notes` is what was given back of it, in cents."""
-
-    id: str
-    customer: str
-    subscription: str | None
-    status: Literal["draft", "open", "paid", "void", "uncollectible"]
-    created: datetime
-    paid_at: datetime | None = None
-    billing_reason: str = "subscription_cycle"
-    lines: tuple[Line, ...] = ()
-    amount_paid: int = 0
-    credit_notes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """An event. `object` is the snapshot as it goes over the wire (`stripe_objects` makes one)."""
-
-    id: str
-    type: str
-    created: datetime
-    object: Mapping[str, Any]
-    delivered: bool = True
-
-
-Row = Customer | Subscription | Invoice | Event
+from credit_pipeline.sandbox.stripe.rows import ACCOUNT, Customer, Event, Invoice, Item, Row, Subscription
 
 
 class StripeBook:
@@ -144,8 +47,6 @@ class StripeBook:
     @classmethod
     def load(cls, path: Path) -> Self:
         """The book stored in a file by `save`."""
-        from credit_pipeline.sandbox.stripe.file import read  # it needs the rows above
-
         stored = read(path)
         return cls(
             stored.customers,
@@ -159,13 +60,12 @@ class StripeBook:
 
     def save(self, path: Path | None = None) -> None:
         """Writes the file whole or not at all; readable by its owner only. Without any path nothing is written."""
-        from credit_pipeline.sandbox.stripe.file import write  # it needs the rows above
-
         target = path or self.path
         if target is None:
             return
         with self._saving:
-            write(self, target)
+            rows = {name: list(getattr(self, name)) for name in KINDS}
+            write(Stored(**rows, livemode=self.livemode, account=self.account), target)
             self.path = target
 
     def add(self, *rows: Row) -> None:

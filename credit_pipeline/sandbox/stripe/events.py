@@ -7,9 +7,10 @@ import hashlib
 from datetime import datetime
 from typing import Any
 
-from credit_pipeline.sandbox.stripe.book import Customer, Event, Invoice, StripeBook, Subscription
+from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.file import unix
 from credit_pipeline.sandbox.stripe.objects import StripeObjects
+from credit_pipeline.sandbox.stripe.rows import Customer, Event, Invoice, Subscription
 
 
 def an_event(type_: str, row: Customer | Subscription | Invoice, at: datetime, *, delivered: bool = False) -> Event:

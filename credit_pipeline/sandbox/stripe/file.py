@@ -1,4 +1,4 @@
-"""Stripe's book as a JSON file: rows to plain values and back. The rows themselves are in `stripe_book`."""
+"""Stripe's book as a JSON file: rows to plain values and back."""
 
 import json
 import os
@@ -9,17 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.sandbox.stripe.book import (
-    ACCOUNT,
-    Customer,
-    Event,
-    Invoice,
-    Item,
-    Line,
-    Row,
-    StripeBook,
-    Subscription,
-)
+from credit_pipeline.sandbox.stripe.rows import ACCOUNT, Customer, Event, Invoice, Item, Line, Row, Subscription
 
 KINDS: Mapping[str, type[Row]] = {
     "customers": Customer,
@@ -94,7 +84,7 @@ def read(path: Path) -> Stored:
         ) from error
 
 
-def write(book: StripeBook, path: Path) -> None:
+def write(book: Stored, path: Path) -> None:
     """Writes the file whole or not at all; readable by its owner only, since it holds e-mail addresses.
 
     Rows are stored oldest first, so that rows of one instant keep their order.

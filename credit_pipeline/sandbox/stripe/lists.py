@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from credit_pipeline.sandbox.stripe.book import Invoice, StripeBook, Subscription
+from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.errors import Refused, missing
 from credit_pipeline.sandbox.stripe.file import unix
 from credit_pipeline.sandbox.stripe.objects import StripeObjects
 from credit_pipeline.sandbox.stripe.ordered_rows import RowT, Shelf
 from credit_pipeline.sandbox.stripe.query import Cursor, Query
+from credit_pipeline.sandbox.stripe.rows import Invoice, Subscription
 
 EVENTS_KEPT_S = int(timedelta(days=30).total_seconds())
 MAX_TYPES = 20

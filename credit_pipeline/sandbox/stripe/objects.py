@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from credit_pipeline.sandbox.stripe.book import Customer, Event, Invoice, Line, StripeBook, Subscription
+from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.file import unix
 from credit_pipeline.sandbox.stripe.prices import plan, price, product
+from credit_pipeline.sandbox.stripe.rows import Customer, Event, Invoice, Line, Subscription
 from credit_pipeline.sandbox.stripe.versions import VERSION, is_old
 
 EMBEDDED = 10

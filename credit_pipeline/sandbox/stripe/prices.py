@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from credit_pipeline.sandbox.stripe.book import Item
+from credit_pipeline.sandbox.stripe.rows import Item
 
 
 def price(item: Item, *, livemode: bool) -> dict[str, Any]:

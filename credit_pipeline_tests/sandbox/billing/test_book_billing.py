@@ -13,7 +13,8 @@ from credit_pipeline.domain.plans.periods import add_months
 from credit_pipeline.domain.subjects.ids import BillingId
 from credit_pipeline.sandbox.billing.book_billing import BookBilling, StripeBookBilling
 from credit_pipeline.sandbox.billing.server import BillingServer
-from credit_pipeline.sandbox.stripe.book import Invoice, Item, StripeBook, Subscription
+from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.stripe.rows import Invoice, Item, Subscription
 from credit_pipeline.sandbox.wix.book import BillingBook
 from credit_pipeline.services.collect.tables import LISTED_SUBSCRIPTIONS
 from credit_pipeline_tests.contracts.billing import NOW, BillingContract, ids

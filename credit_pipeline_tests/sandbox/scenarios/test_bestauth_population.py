@@ -18,7 +18,8 @@ from credit_pipeline.sandbox.scenarios.wix_app import population
 from credit_pipeline.sandbox.scenarios.wix_app.author import WATCH
 from credit_pipeline.sandbox.scenarios.wix_app.life import State
 from credit_pipeline.sandbox.scenarios.wix_app.population import SMALLEST
-from credit_pipeline.sandbox.stripe.book import StripeBook, Subscription
+from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.stripe.rows import Subscription
 
 CATALOGUE = load_system("bestauth", PACKAGED).catalogue
 PRESENT = datetime(2026, 5, 20, 13, 17, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from credit_pipeline.sandbox.stripe.book import Customer, Event, Invoice, Item, Line, Subscription
+from credit_pipeline.sandbox.stripe.rows import Customer, Event, Invoice, Item, Line, Subscription
 
 START = datetime(2026, 10, 31, 9, tzinfo=UTC)
 END = datetime(2026, 11, 30, 9, tzinfo=UTC)

@@ -14,8 +14,8 @@ from credit_pipeline.domain.plans.periods import add_months
 from credit_pipeline.sandbox.scenarios.bestauth.life import Patch
 from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Tale
 from credit_pipeline.sandbox.scenarios.bestauth.tables import GRANT, LocalSubscription, Tier, adds, puts, relabels
-from credit_pipeline.sandbox.stripe.book import Invoice, Item, Line, Subscription
 from credit_pipeline.sandbox.stripe.events import lost_payment
+from credit_pipeline.sandbox.stripe.rows import Invoice, Item, Line, Subscription
 
 CENTS = {"pro": 1_900, "business": 4_900, "annual": 29_900}
 """What a month of a plan costs, and a year of `annual`."""

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from credit_pipeline.sandbox.scenarios.bestauth.tables import Changes, Deed, Product
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted, State
-from credit_pipeline.sandbox.stripe.book import Row, StripeBook
+from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.stripe.rows import Row
 
 UNKNOWN = State(None, None, None)
 """How a subject stands that has no account in the store."""

@@ -24,7 +24,7 @@ from credit_pipeline.sandbox.scenarios.bestauth.tables import (
 )
 from credit_pipeline.sandbox.scenarios.wix_app.author import Hand
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted
-from credit_pipeline.sandbox.stripe.book import Customer
+from credit_pipeline.sandbox.stripe.rows import Customer
 
 WELCOME = 100
 """Points every user is given at sign-up, as a bonus."""

@@ -1,0 +1,103 @@
+"""What Stripe keeps, as rows: customers, subscriptions, invoices and events. Instants are UTC, amounts cents."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+ACCOUNT = "acct_1SandboxBestauth"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """A customer. A deleted one is answered by id, as Stripe does, and never listed."""
+
+    id: str
+    email: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created: datetime
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One item of a subscription: a price, how many of it, and the period it is billed for. Amounts in cents."""
+
+    price_id: str
+    lookup_key: str | None = None
+    interval: Literal["month", "year"] = "month"
+    quantity: int = 1
+    price_metadata: Mapping[str, str] = field(default_factory=dict)
+    unit_amount: int = 1_000
+    period_start: datetime
+    period_end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A subscription. `customer` and `latest_invoice` are ids."""
+
+    id: str
+    customer: str
+    status: str
+    """One of Stripe's eight words: active, trialing, past_due, canceled, unpaid, paused, incomplete,
+    incomplete_expired."""
+    items: tuple[Item, ...]
+    created: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    cancel_at_period_end: bool = False
+    canceled_at: datetime | None = None
+    ended_at: datetime | None = None
+    trial_start: datetime | None = None
+    trial_end: datetime | None = None
+    pause_collection: str | None = None
+    """Its behaviour: keep_as_draft, mark_uncollectible or void."""
+    billing_cycle_anchor: datetime | None = None
+    """None: `created`."""
+    latest_invoice: str | None = None
+    """None: the newest invoice of this subscription in the book."""
+    period_on: Literal["items", "subscription"] = "items"
+    """Where the period is sent under a new API version; an old one always sends it on the subscription."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of an invoice, in cents. `proration`: billed because the subscription changed in mid-period."""
+
+    id: str
+    price_id: str
+    amount: int
+    period_start: datetime
+    period_end: datetime
+    proration: bool = False
+    subscription: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """An invoice. `credit_notes` is what was given back of it, in cents."""
+
+    id: str
+    customer: str
+    subscription: str | None
+    status: Literal["draft", "open", "paid", "void", "uncollectible"]
+    created: datetime
+    paid_at: datetime | None = None
+    billing_reason: str = "subscription_cycle"
+    lines: tuple[Line, ...] = ()
+    amount_paid: int = 0
+    credit_notes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event. `object` is the snapshot as it goes over the wire."""
+
+    id: str
+    type: str
+    created: datetime
+    object: Mapping[str, Any]
+    delivered: bool = True
+
+
+Row = Customer | Subscription | Invoice | Event
