@@ -1,7 +1,4 @@
-"""The generated functions over the product's own table of webhooks, where the YAML names one; their text only.
-
-What they do is in sql/webhook_table.sql and sql/webhook_told.sql; who calls them is `inbox.py`.
-"""
+"""The generated functions over the product's own table of webhooks, where the YAML names one; their text only."""
 
 from importlib.resources import files
 
@@ -19,7 +16,7 @@ def webhook_functions(system: CreditSystem) -> tuple[str, ...]:
     own = system.webhooks
     if own is None:
         return ()
-    words = _words(system, own)
+    words = webhook_parameters(system)
     names = ("webhook_table.sql", "webhook_told.sql") if own.told else ("webhook_table.sql",)
     return tuple(sql.SQL((_SQL / name).read_text(encoding="utf-8")).format(**words).as_string(None) for name in names)
 
@@ -34,7 +31,11 @@ def tell_function(system: CreditSystem) -> sql.Identifier:
     return sql.Identifier("credit_pipeline", f"tell_webhook_{system.name}")
 
 
-def _words(system: CreditSystem, own: WebhookTable) -> dict[str, sql.Composable]:
+def webhook_parameters(system: CreditSystem) -> dict[str, sql.Composable]:
+    """What the functions' text is filled in with; empty where the product has no such table."""
+    own = system.webhooks
+    if own is None:
+        return {}
     return {
         "take_function": take_function(system),
         "tell_function": tell_function(system),
