@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from credit_pipeline.cli.session import ReaderLeft, Session
-from credit_pipeline.domain.errors import CreditPipelineError
+from credit_pipeline.domain.errors import CreditPipelineError, MissingExtra, missing_extra
 
 NOTHING, ACT, COULD_NOT_TELL, INTERRUPTED = 0, 1, 2, 130
 
@@ -31,6 +31,10 @@ def exit_status(session: Session, command: Callable[[], Any]) -> int:
     except ReaderLeft:
         # Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return COULD_NOT_TELL
+    except ModuleNotFoundError as error:
+        extra = missing_extra(error)
+        session.say(str(extra) if isinstance(extra, MissingExtra) else _unexpected(session, error))
         return COULD_NOT_TELL
     except Exception as error:
         session.say(_HISTORY_AWAY if _of_dagsters_storage(error) else _unexpected(session, error))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from credit_pipeline.domain.errors import MissingExtra, StoreError, missing_extra
+
 if TYPE_CHECKING:
     from credit_pipeline.config.system import CreditSystem
 
@@ -45,8 +47,10 @@ def dagster_storage(session: Command) -> Iterator[str]:
         with _environment({}, "DAGSTER_HOME", DAGSTER_URL):
             yield url
         return
-    from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
-
+    try:
+        from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from None
     server = EmbeddedPostgres(session.home)
     with _environment({}, "DAGSTER_HOME", DAGSTER_URL), _borrowed(session, server.start):
         server.create_database(DATABASE)
@@ -59,14 +63,12 @@ def history_server(session: Command) -> Iterator[Callable[[], str | None]]:
 
     None where it does not start; then there is a report all the same, only without history.
     """
-    from credit_pipeline.domain.errors import StoreError
-
     with contextlib.ExitStack() as while_used:
 
         def url() -> str | None:
             try:
                 return while_used.enter_context(dagster_storage(session))
-            except StoreError as error:
+            except (StoreError, MissingExtra) as error:
                 session.say(f"Nothing is remembered: {error}")
                 return None
 

