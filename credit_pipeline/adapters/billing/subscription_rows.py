@@ -1,7 +1,4 @@
-"""Rows of ports.SUBSCRIPTIONS and LISTED_SUBSCRIPTIONS, and the Pull they make: its level, and its problems.
-
-What a provider's payload means is its wire module's business.
-"""
+"""Rows of SUBSCRIPTIONS and LISTED_SUBSCRIPTIONS, and the Pull made of them: its level and its problems."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,27 +16,27 @@ MAX_DETAIL = 200
 
 
 def blank_row(billing_id: BillingId, lookup: Lookup) -> dict[str, Any]:
-    """A row that says how the look-up ended and nothing else."""
+    """A row with the result of the look-up and nothing else."""
     return dict.fromkeys(SUBSCRIPTIONS.names) | {"billing_id": str(billing_id), "lookup": lookup.value}
 
 
 def gone(billing_id: BillingId) -> dict[str, Any]:
-    """The row of an uninstalled instance: an answer, though not about a plan."""
+    """The row of an instance that uninstalled the app: an answer without a plan."""
     return blank_row(billing_id, Lookup.GONE)
 
 
 def missing(billing_id: BillingId) -> dict[str, Any]:
-    """The row of an id the provider does not know."""
+    """The row of an id that the provider does not know."""
     return blank_row(billing_id, Lookup.MISSING)
 
 
 def unanswered(billing_id: BillingId, detail: str) -> dict[str, Any]:
-    """The row of an id about which nothing was learnt, with a short sentence that says why."""
+    """The row of an id whose look-up failed, with a short reason."""
     return blank_row(billing_id, Lookup.ERROR) | {"detail": detail[:MAX_DETAIL]}
 
 
 def listed_row(billing_id: BillingId, lookup: Lookup, detail: str | None = None) -> dict[str, Any]:
-    """The same of a provider with a list."""
+    """A row of LISTED_SUBSCRIPTIONS with the result of the look-up and nothing else."""
     blank: dict[str, Any] = dict.fromkeys(LISTED_SUBSCRIPTIONS.names)
     return blank | {
         "billing_id": str(billing_id),
@@ -53,7 +50,7 @@ def listed_row(billing_id: BillingId, lookup: Lookup, detail: str | None = None)
 
 
 def pull_of(rows: Sequence[dict[str, Any]], *, gave_up: bool = False) -> Pull:
-    """The Pull of these rows: L3 only where the presence or absence of every single id was proven."""
+    """The Pull of these rows: L3 only if every id was proven present or absent, else L1."""
     unanswered = [row for row in rows if row["lookup"] == Lookup.ERROR]
     return Pull(
         table=pa.Table.from_pylist(list(rows), schema=SUBSCRIPTIONS),
@@ -66,9 +63,9 @@ def pull_of(rows: Sequence[dict[str, Any]], *, gave_up: bool = False) -> Pull:
 
 
 def listed_pull(rows: Sequence[dict[str, Any]], *, level: str, doubts: Iterable[str] = ()) -> Pull:
-    """The Pull of a provider with a list; `asked` and `unanswered` count customers.
+    """The Pull of a provider that lists subscriptions; `asked` and `unanswered` count customers.
 
-    Any doubt makes it an incomplete one, whose rows are good for a report and for nothing else.
+    Any doubt makes it incomplete (L0): its rows are good for a report only.
     """
     asked = len({row["billing_id"] for row in rows})
     failed = {row["billing_id"]: row for row in rows if row["lookup"] == Lookup.ERROR}

@@ -1,17 +1,18 @@
-"""A billing provider's HTTP, bounded in every direction: one base URL, GET only, size, time and tries.
+"""A read-only HTTP client for one billing API: GET below one base URL, with limits on size, time and attempts.
 
-A retry spans send, read, parse and shape check, because a truncated body and a login page under status 200 are
-failures of the same kind as a 503. What an answer means is the provider's adapter's business.
+An attempt covers send, read, parse and shape check, because a truncated body or a login page under status 200 is the
+same kind of failure as a 503. What a response means is up to the provider's adapter.
 """
 
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self
 
 import httpcore
 import httpx
@@ -28,8 +29,6 @@ from credit_pipeline.adapters.billing.http.transport import (
 )
 from credit_pipeline.domain.errors import ConfigurationError
 
-T = TypeVar("T")
-
 logger = logging.getLogger("credit_pipeline.billing")
 
 _OK, _REFUSED, _TIMED_OUT, _TOO_MANY, _SERVER = 200, 400, 408, 429, 500
@@ -38,7 +37,10 @@ _NETWORK = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutExcep
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How often and how long. Waits grow by doubling, with jitter; a Retry-After is honoured up to its cap."""
+    """How often a request is tried and how long it may take.
+
+    Waits double, with jitter; a Retry-After header is honoured up to `retry_after_cap`.
+    """
 
     attempts: int = 4
     wait_initial: timedelta = timedelta(seconds=0.5)
@@ -48,12 +50,16 @@ class Patience:
     connect: timedelta = timedelta(seconds=5)
     read: timedelta = timedelta(seconds=10)
     request: timedelta = timedelta(seconds=30)
-    """Wall clock for one request, from its first byte to the last of its answer."""
+    """Wall-clock limit of one request, from its first byte to the last byte of the response."""
     max_bytes: int = 10_000_000
 
 
 class Trouble(Exception):
-    """A request without a usable answer. `str()` is a short sentence without secrets or ids of customers."""
+    """A request failed. `str()` is a short reason without secrets or customer ids.
+
+    `again`: another attempt may succeed. `wait`: seconds to wait first, where the server named them. `unreachable`: no
+    connection was made.
+    """
 
     def __init__(self, detail: str, *, again: bool, wait: float | None = None, unreachable: bool = False) -> None:
         super().__init__(detail)
@@ -64,26 +70,26 @@ class Trouble(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer below 500 that is not 429: for 200 always with a body, else with one where it was JSON."""
+    """A response below 500 other than 408 and 429. A 200 always has a body; others have one if it was JSON."""
 
     status: int
     body: dict[str, Any] | None
     request_id: str | None
 
     def refuse(self, what: str) -> NoReturn:
-        """Ends the request for good: this answer will not change by asking again."""
+        """Raises Trouble that is not retried: another attempt would get the same response."""
         raise Trouble(self.named(what), again=False)
 
     def named(self, what: str) -> str:
-        """The sentence with the id under which the provider can find the request."""
+        """The sentence with the request id, by which the provider can find the request."""
         return _sentence(what, self.request_id)
 
 
 class BoundedHttp:
-    """One provider's API below `base_url`, read-only by construction. Safe for use by `in_flight` threads at once.
+    """One provider's API below `base_url`; it has no method that writes. Up to `in_flight` threads may share it.
 
-    `retry_statuses` are repeated besides 408, 429 and 5xx. `should_retry_header` is a header whose `true` or `false`
-    has the last word about that, whatever the status.
+    `retry_statuses` are retried in addition to 408, 429 and 5xx. `should_retry_header` names a response header whose
+    `true` or `false` overrides that.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class BoundedHttp:
         allow_private: bool = False,
     ) -> None:
         self._base = checked_base_url(system, base_url)
-        # By default stamina logs through structlog where that is installed, and so to stdout, into our JSON.
+        # Where structlog is installed, stamina logs through it to stdout, which would corrupt our JSON.
         set_on_retry_hooks([_log_retry])
         self._patience = patience
         self._request_id_header = request_id_header
@@ -117,13 +123,13 @@ class BoundedHttp:
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(patience.read.total_seconds(), connect=patience.connect.total_seconds()),
-            # Identity only: one 64 kB chunk of gzip can become 64 MB before anybody counts it.
+            # No compression: one 64 kB chunk of gzip can expand to 64 MB before its size is checked.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         )
 
     @property
     def host(self) -> str:
-        """`host:port` for messages."""
+        """`host:port`, for messages."""
         port = self._base.port or (443 if self._base.scheme == "https" else 80)
         return f"{self._base.host}:{port}"
 
@@ -138,46 +144,48 @@ class BoundedHttp:
         self.close()
 
     def get(self, path: str, *, headers: Mapping[str, str], end: float) -> Reply:
-        """One GET, not repeated. Raises Trouble."""
-        return self._exchange("GET", path, headers=headers, content=None, end=end)
+        """Sends one GET, without retries, until `end` (time.monotonic) at most. Raises Trouble."""
+        with self._sent("GET", path, end, headers) as response:
+            return self._read(response)
 
-    def repeat(self, call: Callable[[], T], *, end: float, stop: Callable[[Trouble], bool]) -> T:
-        """Calls until it succeeds, the tries are used up, `stop` says so, or a wait would pass `end`."""
-        patience = self._patience
+    def attempts(self, *, end: float, stop: Callable[[Trouble], bool]) -> Iterator[AbstractContextManager[Any]]:
+        """Attempts at one request, each a context manager: a block that raises a Trouble worth retrying runs again.
+
+        The Trouble is raised when attempts run out, `stop` returns True for it, or its wait would pass `end`.
+        """
+        policy = self._patience
 
         def again(error: Exception) -> bool | float:
             if not isinstance(error, Trouble) or not error.again or stop(error):
                 return False
             if error.wait is None:
                 return True
-            wait = min(error.wait, patience.retry_after_cap.total_seconds())
+            wait = min(error.wait, policy.retry_after_cap.total_seconds())
             return wait if time.monotonic() + wait < end else False
 
-        for attempt in stamina.retry_context(
+        return stamina.retry_context(
             on=again,
-            attempts=patience.attempts,
+            attempts=policy.attempts,
             timeout=max(end - time.monotonic(), 0.001),
-            wait_initial=patience.wait_initial,
-            wait_max=patience.wait_max,
-            wait_jitter=patience.wait_jitter,
-        ):
-            with attempt:
-                return call()
-        raise AssertionError("stamina yields at least one attempt")
+            wait_initial=policy.wait_initial,
+            wait_max=policy.wait_max,
+            wait_jitter=policy.wait_jitter,
+        )
 
-    def _exchange(
-        self, method: str, path: str, *, headers: Mapping[str, str], content: bytes | None, end: float
-    ) -> Reply:
+    @contextmanager
+    def _sent(
+        self, method: str, path: str, end: float, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Iterator[httpx.Response]:
+        """The response, its body still unread. Raises Trouble for everything that fails until the block ends."""
         url = self._base.copy_with(raw_path=self._base.raw_path.rstrip(b"/") + path.encode("ascii"))
         request = self._http.build_request(method, url, headers=dict(headers), content=content)
         limit = time.monotonic() + self._patience.request.total_seconds()
         try:
-            with self._deadline.until(min(limit, end)):
-                response = self._http.send(request, stream=True)
-                try:
-                    return self._read(response)
-                finally:
-                    response.close()
+            with (
+                self._deadline.until(min(limit, end)),
+                closing(self._http.send(request, stream=True)) as response,
+            ):
+                yield response
         except DeadlinePassed:
             raise Trouble("the answer took too long", again=False) from None
         except PrivateAddress:
@@ -192,11 +200,11 @@ class BoundedHttp:
     def _read(self, response: httpx.Response) -> Reply:
         request_id = _safe_request_id(response.headers.get(self._request_id_header))
         status = response.status_code
-        told = response.headers.get(self._should_retry_header) if self._should_retry_header else None
+        should_retry = response.headers.get(self._should_retry_header) if self._should_retry_header else None
         failed = status in (_TIMED_OUT, _TOO_MANY) or status >= _SERVER or status in self._retry_statuses
-        if failed or (told == "true" and status >= _REFUSED):
+        if failed or (should_retry == "true" and status >= _REFUSED):
             wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-            raise Trouble(_sentence(f"HTTP {status}", request_id), again=told != "false", wait=wait)
+            raise Trouble(_sentence(f"HTTP {status}", request_id), again=should_retry != "false", wait=wait)
         if status != _OK and status < _REFUSED:
             raise Trouble(_sentence(f"HTTP {status}, which is not followed", request_id), again=False)
         try:
@@ -213,24 +221,21 @@ class BoundedHttp:
             raise NotStrictJson("a compressed body, though none was asked for")
         if media != "application/json" and not media.endswith("+json"):
             raise NotStrictJson("something other than JSON")
-        return read_object(self._bounded_body(response))
-
-    def _bounded_body(self, response: httpx.Response) -> bytes:
         body = bytearray()
         for chunk in response.iter_raw():
             body += chunk
             if len(body) > self._patience.max_bytes:
                 raise Trouble(f"an answer of more than {self._patience.max_bytes:,} bytes", again=False)
-        return bytes(body)
+        return read_object(bytes(body))
 
 
 def host_name(host: str) -> str:
-    """`host:port` without the port, which says nothing about whose API it is."""
+    """The host of `host:port`."""
     return host.rpartition(":")[0]
 
 
 def checked_base_url(system: str, base_url: str) -> httpx.URL:
-    """The URL, where it is https (or loopback) and nothing but scheme, host, port and path."""
+    """The parsed URL. Raises ConfigurationError unless it is https, or http to this machine, without user or query."""
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL:
@@ -246,7 +251,7 @@ def checked_base_url(system: str, base_url: str) -> httpx.URL:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds to wait from a Retry-After header, in its form of seconds or of an HTTP date; None where unreadable."""
+    """Seconds to wait by a Retry-After header, given in seconds or as an HTTP date; None if it cannot be parsed."""
     if value is None:
         return None
     text = value.strip()
@@ -270,7 +275,7 @@ def _sentence(what: str, request_id: str | None) -> str:
 
 
 def _safe_request_id(value: str | None) -> str | None:
-    """A request id goes into reports, so it may only look like one."""
+    """Request ids appear in reports, so only the characters of an id are kept."""
     if value is None or not value.isascii():
         return None
     kept = "".join(character for character in value[:80] if character.isalnum() or character in "-_.:")

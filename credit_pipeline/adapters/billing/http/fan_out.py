@@ -1,7 +1,7 @@
-"""Asking many ids at once, and knowing when to give up. Which question is asked, and how, is the caller's business.
+"""Requests about many ids in parallel, with a circuit breaker.
 
-A dead API must end a pull fast, while a handful of dead ids must not: so the breaker counts failures in a row beyond
-those that can be in flight together, and ids that nobody got round to asking are told apart from those that failed.
+An API that is down must end a pull quickly; a few failing ids must not. The breaker therefore counts consecutive
+failures beyond the number of parallel requests, and ids that were never requested are kept apart from failed ones.
 """
 
 import threading
@@ -18,14 +18,17 @@ from credit_pipeline.domain.subjects.ids import BillingId
 from credit_pipeline.services.collect.ports import Progress
 
 FIRST_CONTACT_TRIES = 3
-"""Where nothing has answered yet, so many refused connections mean that nobody is there."""
+"""Refused connections after which an API that has not answered yet counts as down."""
 PROGRESS_EVERY_S = 0.1
 
 Row = dict[str, Any]
 
 
 class FanOut:
-    """One pull's workers and their common knowledge. Used once."""
+    """The workers of one pull and the state they share. Used once.
+
+    `end`: the deadline (time.monotonic). `breaker`: consecutive failures, beyond one per worker, that end the run.
+    """
 
     def __init__(self, *, ids: Sequence[BillingId], in_flight: int, end: float, breaker: int) -> None:
         self.end = end
@@ -33,7 +36,7 @@ class FanOut:
         self.failed = 0
         self.last_detail = ""
         self.gave_up = False
-        """Whether ids were left unasked, or cut short by the deadline."""
+        """Whether ids were left out, or failed as the deadline passed."""
         self.fatal: Exception | None = None
         self._ids = ids
         self._workers = min(in_flight, len(ids))
@@ -45,7 +48,7 @@ class FanOut:
         self._done: SimpleQueue[bool] = SimpleQueue()
 
     def run(self, ask: Callable[[BillingId], Row], progress: Progress | None) -> list[Row]:
-        """One row per id, in their order. Errors of `ask` other than its own rows end the run and are raised."""
+        """One row per id, in order. An exception raised by `ask` ends the run and is raised here."""
         if not self._ids:
             return []
         with ThreadPoolExecutor(self._workers, thread_name_prefix="billing") as pool:
@@ -64,21 +67,21 @@ class FanOut:
         ]
 
     def stop(self, fatal: Exception) -> None:
-        """Ends the run: this failure concerns every id."""
+        """Ends the run, because this failure affects every id."""
         with self._lock:
             self.fatal = self.fatal or fatal
             self.gave_up = True
 
-    def patience_is_out(self) -> Callable[[Trouble], bool]:
-        """For one request: whether to stop repeating it, given its newest failure."""
+    def retry_stop(self) -> Callable[[Trouble], bool]:
+        """A predicate for one request: given its latest failure, whether to stop retrying."""
         refused = 0
 
-        def is_out(trouble: Trouble) -> bool:
+        def stop(trouble: Trouble) -> bool:
             nonlocal refused
             refused += trouble.unreachable
             return self.gave_up or (refused >= FIRST_CONTACT_TRIES and self.answered == 0)
 
-        return is_out
+        return stop
 
     def _work(self, ask: Callable[[BillingId], Row]) -> None:
         try:
@@ -115,7 +118,7 @@ class FanOut:
                 self._streak = 0
 
     def _watch(self, progress: Progress | None) -> None:
-        """Draws progress in the caller's thread, at a pace a terminal can follow, until every worker has ended."""
+        """Reports progress in the caller's thread, at most ten times a second, until every worker has ended."""
         working, done, drawn = self._workers, 0, 0.0
         while working:
             if not self._done.get():

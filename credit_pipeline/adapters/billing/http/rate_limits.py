@@ -1,4 +1,4 @@
-"""A request budget for each id of a provider that limits per customer, or one for all its requests. Nothing else."""
+"""Rate limits of a billing API: per customer, or one for all requests."""
 
 import time
 
@@ -8,7 +8,7 @@ _WINDOW_S = 60.0
 
 
 class _BucketPerId(BucketFactory):
-    """One bucket per id, forgotten one to two minutes after its last use: a million ids are asked once each."""
+    """One bucket per id, dropped one to two minutes after its last use: a pull may read a million ids."""
 
     def __init__(self, limit: int, window: Duration) -> None:
         self._rate = Rate(limit, window)
@@ -17,7 +17,7 @@ class _BucketPerId(BucketFactory):
         self._turned = time.monotonic()
 
     def wrap_item(self, name: str, weight: int = 1) -> RateItem:
-        """Stamps a request with the time it is asked at."""
+        """A request with its time."""
         return RateItem(name, time.monotonic_ns() // 1_000_000, weight=weight)
 
     def get(self, item: RateItem) -> AbstractBucket:
@@ -32,11 +32,11 @@ class _BucketPerId(BucketFactory):
 
 
 class RatePerId:
-    """Waits until one more request about an id is within its limit, which is per minute unless it is said."""
+    """Allows `limit` requests per id and `window` (a minute by default)."""
 
     def __init__(self, limit: int, window: Duration = Duration.MINUTE) -> None:
         self._limiter = Limiter(_BucketPerId(limit, window))
 
     def acquire(self, name: str, timeout: float) -> bool:
-        """True once the request may go; False where that is not within `timeout` seconds."""
+        """Waits until the request is allowed; False if that takes longer than `timeout` seconds."""
         return bool(self._limiter.try_acquire(name, timeout=max(timeout, 0.0)))

@@ -1,7 +1,7 @@
-"""JSON from strangers, read strictly. What the values mean is each wire module's business, not this one's.
+"""A strict JSON parser for payloads from outside.
 
-Python's `json` accepts NaN, duplicate keys and lone surrogates in silence, and Postgres and Arrow fail on them much
-later, far from the provider that sent them. Here they are refused where they come in.
+Python's `json` silently accepts NaN, duplicate keys and lone surrogates, on which Postgres and Arrow fail much later.
+This parser rejects them at once.
 """
 
 import json
@@ -13,11 +13,14 @@ MAX_DIGITS = 19
 
 
 class NotStrictJson(ValueError):
-    """The bytes are not JSON of the kind we accept; the message says why and quotes none of them."""
+    """The bytes are not acceptable JSON. The message gives the reason and quotes nothing."""
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`: UTF-8, unique keys, finite numbers of at most 19 digits, at most 32 levels deep."""
+    """The JSON object in `body`: UTF-8, unique keys, finite numbers, integers of at most 19 digits, at most 32 levels.
+
+    Raises NotStrictJson for anything else.
+    """
     try:
         value = json.loads(
             body.decode("utf-8"),

@@ -1,4 +1,4 @@
-"""Bounded HTTP for a provider that wants a token first: the one POST there is. What a token is good for is not here."""
+"""The HTTP client for a provider that requires an access token: GET, and one POST that requests a token."""
 
 import json
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from credit_pipeline.adapters.billing.http.client import BoundedHttp, Reply
 
 
 class TokenHttp(BoundedHttp):
-    """GET, and a POST to `token_path`."""
+    """A BoundedHttp that can also POST to `token_path`."""
 
     def __init__(self, *, token_path: str, **settings: Any) -> None:
         super().__init__(**settings)
         self._token_path = token_path
 
     def post_token(self, payload: Mapping[str, str], *, end: float) -> Reply:
-        """Asks for a token, not repeated. Raises Trouble."""
+        """Requests a token, without retries. Raises Trouble."""
         headers = {"Content-Type": "application/json"}
-        content = json.dumps(payload).encode()
-        return self._exchange("POST", self._token_path, headers=headers, content=content, end=end)
+        with self._sent("POST", self._token_path, end, headers, json.dumps(payload).encode()) as response:
+            return self._read(response)

@@ -1,8 +1,7 @@
-"""An httpx transport in which no request outlives its deadline, and no name leads into a private network.
+"""An httpx transport with one wall-clock deadline per request that refuses to connect to private networks.
 
-httpx's timeouts count per read: a server that sends a byte a second holds a thread for ever (measured: `timeout=1`
-let an 8 s body through). Here every read, write and connect gets what is left of one wall-clock deadline, headers
-included. What a request says and how often it is tried is not decided here.
+httpx applies its timeout to each read, so a server that sends a byte a second holds a thread for ever (measured:
+`timeout=1` let an 8 s body through). Here every connect, write and read gets only what remains of the deadline.
 """
 
 import ipaddress
@@ -20,7 +19,7 @@ SOCKET_OPTIONS = Iterable[httpcore.SOCKET_OPTION]
 
 
 class DeadlinePassed(Exception):
-    """The request's wall-clock time is used up, whatever is still arriving."""
+    """The request's deadline has passed, even if data is still arriving."""
 
 
 class PrivateAddress(Exception):
@@ -28,7 +27,7 @@ class PrivateAddress(Exception):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is this machine by its very name."""
+    """Whether the host is `localhost` or a loopback address; no name is resolved."""
     if host == "localhost":
         return True
     try:
@@ -38,14 +37,14 @@ def is_loopback(host: str) -> bool:
 
 
 class Deadline:
-    """The end of the request under way in each thread, in `time.monotonic` seconds."""
+    """The deadline of each thread's current request, in `time.monotonic` seconds."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     @contextmanager
     def until(self, end: float) -> Iterator[None]:
-        """Network operations of this thread fail with DeadlinePassed after `end`."""
+        """Makes network operations of this thread raise DeadlinePassed after `end`."""
         self._local.end = end
         try:
             yield
@@ -57,7 +56,7 @@ class Deadline:
             self._local.end = None
 
     def clip(self, timeout: float | None) -> float | None:
-        """The shorter of the timeout and what is left."""
+        """The shorter of the timeout and the time left, in seconds. Raises DeadlinePassed."""
         end: float | None = getattr(self._local, "end", None)
         if end is None:
             return timeout
@@ -68,18 +67,18 @@ class Deadline:
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """A connection whose every operation is clipped to the thread's deadline."""
+    """A connection whose operations all keep to the thread's deadline."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._inner = inner
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Bytes, before the deadline."""
+        """Reads at most `max_bytes` before the deadline."""
         return self._inner.read(max_bytes, self._deadline.clip(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Sends, before the deadline."""
+        """Writes before the deadline."""
         self._inner.write(buffer, self._deadline.clip(timeout))
 
     def close(self) -> None:
@@ -89,17 +88,17 @@ class DeadlineStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """The same connection under TLS, still clipped."""
+        """The same connection over TLS, under the same deadline."""
         clipped = self._deadline.clip(timeout)
         return DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, clipped), self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
-        """What the connection says of itself."""
+        """Details of the underlying connection, such as `server_addr`."""
         return self._inner.get_extra_info(info)
 
 
 class BoundedBackend(httpcore.NetworkBackend):
-    """Opens connections: clipped to the deadline, and to public addresses only unless the host is loopback by name."""
+    """Opens connections before the deadline, and only to public addresses unless the host is loopback."""
 
     def __init__(
         self, deadline: Deadline, *, allow_private: bool = False, inner: httpcore.NetworkBackend | None = None
@@ -116,7 +115,10 @@ class BoundedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: SOCKET_OPTIONS | None = None,
     ) -> httpcore.NetworkStream:
-        """A connection whose peer was checked after it was made, so a name cannot change in between."""
+        """A connection to a checked peer: after connecting, so the name cannot resolve differently in between.
+
+        Raises PrivateAddress, DeadlinePassed.
+        """
         clipped = self._deadline.clip(timeout)
         stream = self._inner.connect_tcp(host, port, clipped, local_address, socket_options)
         if not self._allow_private and not is_loopback(host):
@@ -132,14 +134,14 @@ class _Body(httpx.SyncByteStream):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
+        return iter(self._stream)
 
     def close(self) -> None:
         self._stream.close()
 
 
 class BoundedTransport(httpx.BaseTransport):
-    """httpx over an httpcore pool with the backend above. Errors are httpcore's own, or one of this module."""
+    """An httpx transport over an httpcore pool. Raises httpcore's errors, DeadlinePassed or PrivateAddress."""
 
     def __init__(self, *, deadline: Deadline, connections: int, tls: bool, allow_private: bool) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -151,7 +153,7 @@ class BoundedTransport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends; the body is read by the caller, under the same deadline."""
+        """Sends the request; the caller reads the body under the same deadline."""
         url = request.url
         answer = self._pool.handle_request(
             httpcore.Request(

@@ -1,7 +1,6 @@
-"""All subscriptions of one Stripe account with their invoices, and every doubt whether they are all.
+"""All subscriptions of one Stripe account with their invoices, and every doubt about their completeness.
 
-What was read is kept whatever goes wrong: it is good for a report. What a doubt means for the pull, and how Stripe is
-asked, is not here.
+Rows that were read are kept even if a later step fails: they are good for a report.
 """
 
 import threading
@@ -29,15 +28,15 @@ from credit_pipeline.domain.subjects.ids import BillingId
 from credit_pipeline.services.collect.ports import Progress
 
 EARLY = timedelta(days=1)
-"""An invoice may be a little older than the period it is for."""
+"""An invoice may be created slightly before the period that it bills."""
 
 ReaderOf = Callable[[Callable[[], Stop]], StripeReader]
-"""Makes a reader of this pull, given when one of its requests is not worth repeating."""
+"""Makes a reader of this pull. Its argument makes, for each request, the predicate that stops retries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What was read. `nothing` is why not even a first page was."""
+    """What was read. `nothing` is the failure that prevented even the first page."""
 
     rows: list[dict[str, Any]]
     level: str
@@ -47,7 +46,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountReading:
-    """One reading of an account as of `now`, to be ended at `end` (time.monotonic)."""
+    """One read of an account as of `now`, with the deadline `end` (time.monotonic)."""
 
     reader_of: ReaderOf
     now: datetime
@@ -58,7 +57,10 @@ class AccountReading:
     progress: Progress | None = None
 
     def run(self) -> Account:
-        """Subscriptions, then invoices, then the proofs. Progress counts subscriptions and longer periods."""
+        """Reads subscriptions, then invoices, then checks completeness.
+
+        Progress counts subscriptions, then customers whose invoices are read one by one.
+        """
         answered = threading.Event()
         reader = self.reader_of(lambda: _first_contact(answered))
         window = Window(newest=int(self.now.timestamp()))
@@ -72,8 +74,10 @@ class AccountReading:
         if listing.trouble is not None and listing.pages == 0:
             return Account(rows=[], level="L0", doubts=listing.doubts, nothing=listing.trouble)
         subscriptions = listing.rows
-        invoices, doubts = self._invoices(reader, subscriptions)
-        doubts = listing.doubts + doubts
+        since = self.now - self.lookback - EARLY
+        recent = reader.invoices({}, since_window(since))
+        older, doubts = self._older(recent, longer_periods(subscriptions.values(), since), len(subscriptions))
+        invoices, doubts = recent.rows | older, listing.doubts + doubts
         if not doubts:
             doubts += lost_subscriptions(reader, subscriptions, invoices.values(), self.now)
             doubts += lost_invoices(reader, subscriptions.values(), invoices, self.now - self.lookback)
@@ -84,24 +88,19 @@ class AccountReading:
             rows=with_evidence(subscriptions.values(), invoices.values()), level="L2" if twice else "L1", doubts=doubts
         )
 
-    def _invoices(
-        self, reader: StripeReader, subscriptions: Mapping[str, Subscription]
+    def _older(
+        self, recent: Listing[Invoice], starts: Mapping[BillingId, datetime], done: int
     ) -> tuple[dict[str, Invoice], list[str]]:
-        """All invoices of the look-back, and those of longer periods that still run."""
-        since = self.now - self.lookback - EARLY
-        recent = reader.invoices({}, since_window(since))
-        doubts = recent.doubts + _unrelated(recent)
-        starts = longer_periods(subscriptions.values(), since)
-        if doubts or not starts:
-            return recent.rows, doubts
-        older, doubts = self._older(starts, len(subscriptions))
-        return recent.rows | older, doubts
+        """The invoices of customers whose current period started before the look-back, and all doubts about invoices.
 
-    def _older(self, starts: Mapping[BillingId, datetime], done: int) -> tuple[dict[str, Invoice], list[str]]:
-        """The invoices of these customers since then. `done`: how far the progress already is."""
+        `starts`: customer → since when. `done`: the progress so far. Nothing is read if `recent` has doubts.
+        """
+        doubts = recent.doubts + _unrelated(recent)
+        if doubts or not starts:
+            return {}, doubts
         found: dict[BillingId, dict[str, Invoice]] = {}
         fan = FanOut(ids=list(starts), in_flight=self.in_flight, end=self.end, breaker=self.breaker)
-        reader = self.reader_of(fan.patience_is_out)
+        reader = self.reader_of(fan.retry_stop)
 
         def ask(billing_id: BillingId) -> dict[str, Any]:
             listing = reader.invoices({"customer": billing_id}, since_window(starts[billing_id]))
@@ -117,7 +116,7 @@ class AccountReading:
 
 
 def longer_periods(subscriptions: Iterable[Subscription], since: datetime) -> dict[BillingId, datetime]:
-    """Customers with a period that still runs and whose invoice may be older than `since`, and how old it may be."""
+    """Customers whose current period may be billed by an invoice older than `since` → its earliest creation (UTC)."""
     starts: dict[BillingId, datetime] = {}
     for subscription in subscriptions:
         start = subscription.row["period_start"]
@@ -127,17 +126,17 @@ def longer_periods(subscriptions: Iterable[Subscription], since: datetime) -> di
 
 
 def since_window(moment: datetime) -> Window:
-    """Everything created since then."""
+    """The range from this moment on."""
     return Window(oldest=int(moment.timestamp()))
 
 
 def _unrelated(listing: Listing[Invoice]) -> list[str]:
-    """Invoices that cannot be read and name no customer about whom nothing would then be known."""
+    """The doubts of unreadable invoices that name no customer; one with a customer spoils only that customer's rows."""
     return [one.doubt for one in listing.rows.values() if one.customer is None and one.doubt is not None]
 
 
 def _first_contact(answered: threading.Event) -> Stop:
-    """Nobody is there where nothing was answered yet and so many connections were refused."""
+    """A predicate that stops retries if connections are refused before any page was read."""
     refused = 0
 
     def stop(trouble: Trouble) -> bool:

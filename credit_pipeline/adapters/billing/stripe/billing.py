@@ -1,7 +1,6 @@
-"""The Stripe client: subscriptions and invoices are listed, and a customer's own are asked for before a correction.
+"""The Stripe client: lists all subscriptions with their invoices, or reads those of given customers.
 
-It can only read: there is no method that sends anything but GET. What the payloads mean is in `stripe_wire` and
-`stripe_invoices`, how a list is read in `stripe_list`, all there is in `stripe_account`.
+It is read-only: no method sends anything but GET.
 """
 
 import time
@@ -28,16 +27,16 @@ from credit_pipeline.services.collect.ports import Progress, Pull
 from credit_pipeline.services.sync.ports import Undelivered
 
 MAX_PAGES = 5_000
-"""Half a million rows, whose own requests take four minutes."""
+"""Half a million rows, which take four minutes to request."""
 _READ = "subscriptions, customers and invoices"
 
 
 class StripeBilling:
-    """ports.Billing over Stripe's API, and inbox_ports.EventSource.
+    """The Billing and EventSource ports over Stripe's API.
 
-    `subject` and `plan` are paths of `stripe_paths`. `lookback` is how far back invoices are read; those of a longer
-    period that still runs are read from its start. `base_url_name` and `credentials_name` are the words a person would
-    look for in order to correct them.
+    `subject` and `plan` are configured paths into a subscription. `lookback` is how far back invoices are read; for a
+    current period that is longer, invoices are read from its start. `base_url_name` and `credentials_name` are the
+    setting and the variable that error messages name.
     """
 
     provider = "stripe"
@@ -100,38 +99,19 @@ class StripeBilling:
         self._api.close()
 
     def identity(self) -> Mapping[str, str]:
-        """What tells this account from another, for `init` to pin. Nothing is asked, and no key can be read from it."""
+        """Identifies this account, for `init` to pin. Sends no request; the key cannot be recovered from it."""
         mode = {True: "test", False: "live", None: "unknown"}[self._api.test_key]
         host = host_name(self._api.host)
         return {"provider": self.provider, "mode": mode, "key": self._api.key_print, "host": host}
 
     def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:
-        """All subscriptions created until `now` with their invoices, or those of the customers asked for, in order.
+        """All subscriptions created until `now` with their invoices, or those of the given customers, in order.
 
-        A list that may lack rows ends as an incomplete Pull with what was read. Raises SourceError where Stripe cannot
-        be reached, refuses the key, or answered nothing at all.
+        A list that may lack rows makes an incomplete Pull. Raises SourceError if Stripe cannot be reached, rejects the
+        key, or answers no request.
         """
-        return self._all(now, progress) if ids is None else self._of(list(dict.fromkeys(ids)), now, progress)
-
-    def undelivered(self, oldest: datetime, newest: datetime, within: timedelta) -> Undelivered:
-        """The events of this time that Stripe could not deliver, oldest first, with doubts where some may be missing.
-
-        Raises SourceError where Stripe cannot be reached, refuses the key, or answered nothing at all.
-        """
-        end = time.monotonic() + min(within.total_seconds(), self._deadline_s)
-        lists = StripeList(self._api, end=end, max_pages=EVENT_PAGES, stop=lambda: lambda _: False)
-        window = Window(oldest=int(oldest.timestamp()), newest=int(newest.timestamp()))
-        listing = undelivered_events(lists, window)
-        if listing.trouble is not None and not listing.pages:
-            self._give_up(listing.trouble, read="events")
-        events = sorted(listing.rows.values(), key=lambda event: event.created)
-        return Undelivered(
-            events=tuple(events),
-            doubts=(*listing.doubts, *self._mode_doubts(listing.modes)),
-            too_many=bool(listing.doubts) and listing.trouble is None and listing.pages >= EVENT_PAGES,
-        )
-
-    def _all(self, now: datetime, progress: Progress | None) -> Pull:
+        if ids is not None:
+            return self._of(list(dict.fromkeys(ids)), now, progress)
         modes: set[bool] = set()
         end = time.monotonic() + self._deadline_s
         account = AccountReading(
@@ -147,11 +127,29 @@ class StripeBilling:
             self._give_up(account.nothing)
         return listed_pull(account.rows, level=account.level, doubts=[*account.doubts, *self._mode_doubts(modes)])
 
+    def undelivered(self, oldest: datetime, newest: datetime, within: timedelta) -> Undelivered:
+        """The undelivered events created in this time range, oldest first, with doubts if some may be missing.
+
+        Takes at most `within`. Raises SourceError if Stripe cannot be reached, rejects the key, or answers no request.
+        """
+        end = time.monotonic() + min(within.total_seconds(), self._deadline_s)
+        lists = StripeList(self._api, end=end, max_pages=EVENT_PAGES, stop=lambda: lambda _: False, modes=set())
+        window = Window(oldest=int(oldest.timestamp()), newest=int(newest.timestamp()))
+        listing = undelivered_events(lists, window)
+        if listing.trouble is not None and not listing.pages:
+            self._give_up(listing.trouble, read="events")
+        events = sorted(listing.rows.values(), key=lambda event: event.created)
+        return Undelivered(
+            events=tuple(events),
+            doubts=(*listing.doubts, *self._mode_doubts(lists.modes)),
+            too_many=bool(listing.doubts) and listing.trouble is None and listing.pages >= EVENT_PAGES,
+        )
+
     def _of(self, ids: list[BillingId], now: datetime, progress: Progress | None) -> Pull:
         end = time.monotonic() + self._deadline_s
         fan = FanOut(ids=ids, in_flight=self._in_flight, end=end, breaker=self._breaker)
         modes: set[bool] = set()
-        reader = self._reader(end, fan.patience_is_out, modes)
+        reader = self._reader(end, fan.retry_stop, modes)
         found: dict[BillingId, list[dict[str, Any]]] = {}
 
         def ask(billing_id: BillingId) -> dict[str, Any]:
@@ -186,30 +184,30 @@ class StripeBilling:
         )
 
     def _of_customer(self, reader: StripeReader, billing_id: BillingId, now: datetime) -> list[dict[str, Any]]:
-        """One customer's rows. Raises Trouble where they cannot all be had."""
+        """One customer's rows. Raises Trouble if they are not complete."""
         listing = reader.subscriptions({"customer": billing_id}, Window())
         if isinstance(listing.trouble, Unknown) and listing.trouble.param == "customer":
             return [listed_row(billing_id, Lookup.MISSING)]
         if not (listing.rows or listing.doubts):
             return [reader.customer(billing_id)]
-        _complain(listing)
+        _check_complete(listing)
         subscriptions = listing.rows.values()
         if any(subscription.billing_id != billing_id for subscription in subscriptions):
             raise Trouble("answered about another customer", again=False)
         since = now - self._lookback - EARLY
         since = longer_periods(subscriptions, since).get(billing_id, since)
         invoices = reader.invoices({"customer": billing_id}, since_window(since))
-        _complain(invoices)
+        _check_complete(invoices)
         if any(invoice.customer != billing_id for invoice in invoices.rows.values()):
             raise Trouble("answered about another customer", again=False)
         return with_evidence(subscriptions, invoices.rows.values())
 
     def _reader(self, end: float, stop: Callable[[], Stop], modes: set[bool]) -> StripeReader:
-        lists = StripeList(self._api, end=end, max_pages=self._max_pages, stop=stop)
-        return StripeReader(lists, self._reading, modes)
+        lists = StripeList(self._api, end=end, max_pages=self._max_pages, stop=stop, modes=modes)
+        return StripeReader(lists, self._reading)
 
     def _mode_doubts(self, modes: set[bool]) -> list[str]:
-        """One Stripe account has two worlds, and no list holds both."""
+        """A doubt if the answers mix test and live mode, or are of another mode than the key."""
         if len(modes) > 1:
             return ["the answers mix test mode and live mode"]
         live, test_key = next(iter(modes), None), self._api.test_key
@@ -238,8 +236,8 @@ class StripeBilling:
         return f"refuses the key ({refused}): correct {self._credentials_name}"
 
 
-def _complain(listing: Listing[Any]) -> None:
-    """Raises what kept this list from being complete."""
+def _check_complete(listing: Listing[Any]) -> None:
+    """Raises Trouble if the list may lack rows."""
     if listing.trouble is not None:
         raise listing.trouble
     if listing.doubts:

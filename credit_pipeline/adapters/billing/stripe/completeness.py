@@ -1,7 +1,7 @@
-"""Whether two complete-looking lists of Stripe's lost rows: each names rows of the other, and a second pass names all.
+"""Checks whether lists that look complete lost rows: invoices and subscriptions name each other.
 
-A list that skips a page still ends by its own end mark. What it lost is asked for singly, since a row may be absent
-for a good reason; only a row that is there proves a loss. No proof needs a request where nothing is missing.
+A list that skips a page still ends normally. A row that another list names is requested by its id, because it may be
+absent for a good reason; only a row that exists proves a loss. If no row is absent, no request is made.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,14 +15,14 @@ from credit_pipeline.adapters.billing.stripe.reader import INVOICES_PATH, SUBSCR
 from credit_pipeline.adapters.billing.stripe.wire import STATUSES, Subscription
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 
-ASKED_SINGLY = 20
-"""How many absent rows are asked for: a lost page is a hundred rows, of which the first ones tell."""
+SINGLE_REQUESTS = 20
+"""Absent rows requested at most: a lost page is a hundred rows, so the first few reveal it."""
 SECOND_PASS = 2_000
-"""Up to so many subscriptions the list is read twice: twenty pages, about a second."""
+"""Up to this many subscriptions (20 pages, about a second) the list is read twice."""
 
 
 def second_pass(reader: StripeReader, subscriptions: Mapping[str, Subscription], window: Window) -> list[str]:
-    """Reads the list of subscriptions once more and says where it brings other ids."""
+    """Reads the list of subscriptions again; a doubt if its ids differ."""
     again = reader.subscription_ids(window)
     if again.doubts:
         return again.doubts
@@ -35,16 +35,16 @@ def second_pass(reader: StripeReader, subscriptions: Mapping[str, Subscription],
 def lost_subscriptions(
     reader: StripeReader, subscriptions: Mapping[str, Subscription], invoices: Iterable[Invoice], now: datetime
 ) -> list[str]:
-    """Running subscriptions that an invoice names and the list does not."""
+    """A doubt if a running subscription that an invoice names is missing from the list."""
     named = {subscription_id for invoice in invoices for subscription_id, _ in invoice.lines}
-    for subscription_id in sorted(named - subscriptions.keys())[:ASKED_SINGLY]:
+    for subscription_id in sorted(named - subscriptions.keys())[:SINGLE_REQUESTS]:
         found = _single(reader, SUBSCRIPTIONS_PATH, subscription_id)
         if isinstance(found, str):
             return [f"a subscription that an invoice names is not in the list and was not answered singly: {found}"]
         if found is None:
             continue
         created, raw = found
-        # Those of a test clock are not listed unless asked for, and ended ones may go with their customer.
+        # Subscriptions of a test clock are not listed by default; ended ones disappear with their customer.
         ended = STATUSES.get(str(raw.get("status"))) is BillingStatus.ENDED
         if created is not None and created < now and not ended and raw.get("test_clock") is None:
             return ["the list of subscriptions lacks at least one that an invoice names and Stripe knows"]
@@ -54,13 +54,13 @@ def lost_subscriptions(
 def lost_invoices(
     reader: StripeReader, subscriptions: Iterable[Subscription], invoices: Mapping[str, Invoice], since: datetime
 ) -> list[str]:
-    """Invoices, created since then, that a running subscription names as its latest and the list does not."""
+    """A doubt if a running subscription's latest invoice, created since `since`, is missing from the list."""
     absent = sorted(
         subscription.latest_invoice
         for subscription in subscriptions
         if subscription.running and subscription.latest_invoice and subscription.latest_invoice not in invoices
     )
-    for invoice_id in absent[:ASKED_SINGLY]:
+    for invoice_id in absent[:SINGLE_REQUESTS]:
         found = _single(reader, INVOICES_PATH, invoice_id)
         if isinstance(found, str):
             return [f"the latest invoice of a subscription is not in the list and was not answered singly: {found}"]

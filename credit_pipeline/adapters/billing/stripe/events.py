@@ -1,7 +1,7 @@
-"""Stripe's list of events that it could not deliver: which types are asked for, and each event as it would have come.
+"""Stripe's list of undelivered webhook events.
 
-Stripe keeps events for 30 days. One counts as undelivered while any endpoint still waits for it or never took it; what
-happened while an endpoint was switched off is not in the list. What is done about an event is decided elsewhere.
+Stripe keeps events for 30 days. An event is undelivered while it is pending or failed at any endpoint. Events from a
+time in which an endpoint was disabled are not in the list.
 """
 
 import json
@@ -15,7 +15,7 @@ from credit_pipeline.services.sync.ports import UndeliveredEvent
 
 EVENTS_PATH = "/v1/events"
 MAX_PAGES = 5
-"""500 events are read at once: a list that is longer is read in shorter stretches, and what was read of it is lost."""
+"""At most 500 events per list; the caller splits the time range of a longer one and reads again."""
 
 TYPES = (
     "checkout.session.completed",
@@ -35,20 +35,20 @@ TYPES = (
     "invoice.marked_uncollectible",
     "charge.refunded",
 )
-"""What changes what an account is owed, each naming its customer; Stripe takes twenty types at most."""
+"""Events that can change an account's credits; each names its customer. Stripe accepts at most 20 types."""
 
 
 def undelivered_events(lists: StripeList, window: Window) -> Listing[UndeliveredEvent]:
     """The undelivered events created in the window, newest first."""
-    asked: Params = {"delivery_success": "false", "types[]": TYPES}
-    return lists.read("events", EVENTS_PATH, asked, parse_event, window=window)
+    params: Params = {"delivery_success": "false", "types[]": TYPES}
+    return lists.read("events", EVENTS_PATH, params, parse_event, window=window)
 
 
 def parse_event(raw: Mapping[str, Any]) -> UndeliveredEvent:
-    """One event, its body as the webhook would have brought it. Raises WireError for anything else."""
+    """One event with the body that its webhook would have had. Raises WireError if it is not one of TYPES."""
     event_id, created = text(raw, "id"), instant(raw, "created")
     if raw.get("object") != "event" or event_id is None or created is None:
-        raise WireError("it is no event")
+        raise WireError("it is not an event")
     if raw.get("type") not in TYPES:
         raise WireError("its type was not asked for")
     return UndeliveredEvent(event_id=event_id, created=created, body=json.dumps(raw, separators=(",", ":")).encode())

@@ -1,7 +1,7 @@
-"""Stripe's invoices as evidence for grants: pure functions of payloads. What the evidence proves is the domain's.
+"""Parses Stripe's invoices into evidence for grants.
 
-A line counts where it charges for a time of a subscription: a credit for unused time is negative and proves nothing.
-An invoice names its subscription and a line its price in one of two places, depending on the API's version.
+A line counts if it charges for a period of a subscription; a credit for unused time is negative and proves nothing.
+Where an invoice names its subscription, and a line its price, depends on the API version.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from credit_pipeline.domain.subjects.account import Lookup
 
 Object = Mapping[str, Any]
 Evidence = dict[str, Any]
-"""One element of the column `invoices` (ports.INVOICE)."""
+"""One element of the column `invoices` of LISTED_SUBSCRIPTIONS."""
 
 _STATUSES = {
     "draft": InvoiceStatus.OPEN,
@@ -28,18 +28,18 @@ _STATUSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """One invoice, as far as it is about subscriptions. `doubt` says why it could not be read, where that is so."""
+    """The subscription lines of one invoice. `doubt` is why it could not be parsed."""
 
     invoice_id: str
     customer: str | None
     lines: tuple[tuple[str, Evidence], ...]
-    """(subscription, evidence) of every line that counts."""
+    """(subscription id, evidence) of every line that counts."""
     more_lines: bool = False
     doubt: str | None = None
 
 
 def parse_invoice(raw: Object, lines: Sequence[Object] | None = None) -> Invoice:
-    """An invoice. `lines`: all of its lines, where the page held only the first. Raises WireError without an id."""
+    """An invoice. `lines`: all its lines, if the payload holds only the first. Raises WireError without an id."""
     invoice_id, customer = text(raw, "id"), identity(raw, "customer")
     if invoice_id is None:
         raise WireError("id is missing")
@@ -56,9 +56,9 @@ def parse_invoice(raw: Object, lines: Sequence[Object] | None = None) -> Invoice
 
 
 def with_evidence(subscriptions: Iterable[Subscription], invoices: Iterable[Invoice]) -> list[dict[str, Any]]:
-    """The subscriptions' rows, each with the lines about it, oldest first; of one invoice the last reading counts.
+    """The subscriptions' rows with their invoice lines, oldest first; the last version of an invoice counts.
 
-    A customer with an invoice that could not be read is one about whom nothing is known.
+    If an invoice of a customer could not be parsed, all of the customer's rows become lookup `error`.
     """
     lines: dict[str, list[Evidence]] = {}
     doubts: dict[str, str] = {}
@@ -100,7 +100,7 @@ def _evidence(raw: Object, invoice_id: str, lines: Sequence[Object]) -> Iterable
         if line_id is None:
             raise WireError("a line has no id")
         if end <= start:
-            continue  # a charge of one moment, such as a fee for setting up
+            continue  # a one-time charge, such as a set-up fee
         yield (
             subscription_id,
             {
@@ -117,18 +117,18 @@ def _evidence(raw: Object, invoice_id: str, lines: Sequence[Object]) -> Iterable
 
 
 def _counts(line: Object, details: Object, *, prorated: bool) -> bool:
-    """Whether the line charges for a time: not a credit, and not a single item that was put on the bill."""
+    """Whether the line charges for a period: it is neither a credit nor a one-time invoice item."""
     amount = integer(line, "amount")
     if amount is None:
         raise WireError("a line has no amount")
     proration = mapping(line, "proration_details") or mapping(details, "proration_details")
     single = line.get("type") == "invoiceitem" or mapping(line, "parent").get("type") == "invoice_item_details"
-    # The credit for a plan that cost nothing is zero and not negative: only what it credits gives it away.
+    # The credit for a free plan is zero, not negative: only `credited_items` shows that it is a credit.
     return amount >= 0 and not mapping(proration, "credited_items") and (prorated or not single)
 
 
 def _status(raw: Object) -> InvoiceStatus:
-    """Its state; one paid and given back by credit notes in full is refunded."""
+    """The status; a paid invoice that credit notes return in full is refunded."""
     status = _STATUSES.get(text(raw, "status") or "")
     if status is None:
         raise WireError("its status is not known")

@@ -1,7 +1,7 @@
-"""One list of Stripe's, read page by page with the proofs that it is all of it. What a row means is the caller's.
+"""Reads one list of Stripe's page by page and checks that it is complete.
 
-Stripe pages by the last id, newest first: so no row can come twice, none out of order, and every page must bring a new
-one. Whatever breaks that may also have lost rows, and the listing says so; what was read is kept.
+Stripe pages by the last id, newest first: no row may come twice or out of order, and every page must bring a new one.
+A list that breaks this may have lost rows: it is kept, with its doubts.
 """
 
 from collections.abc import Callable
@@ -11,59 +11,66 @@ from typing import Any, Generic, TypeVar
 from credit_pipeline.adapters.billing.http.client import Trouble
 from credit_pipeline.adapters.billing.stripe.requests import Param, Params, Refused, Stop, StripeGet, Unknown
 from credit_pipeline.adapters.billing.stripe.values import WireError
-from credit_pipeline.adapters.billing.stripe.wire import Page, parse_page
+from credit_pipeline.adapters.billing.stripe.wire import Object, Page, parse_page
 
 T = TypeVar("T")
 
 PAGE_SIZE = 100
 CURSOR = "starting_after"
 OnPage = Callable[[int, bool], None]
-"""Called after each page with the rows so far, and whether there are more."""
+"""Called after each page with the number of rows so far and whether more follow."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Listing(Generic[T]):
-    """What a list brought. Without doubts it ended by its own end mark, and nothing spoke against it."""
+    """The rows of one list. It is complete if it has no doubts."""
 
     noun: str
     rows: dict[str, T] = field(default_factory=dict)
     modes: set[bool] = field(default_factory=set)
-    """The values of `livemode` seen."""
+    """The values of `livemode` in its rows."""
     pages: int = 0
     doubts: list[str] = field(default_factory=list)
     trouble: Trouble | None = None
-    """What ended it before its end."""
+    """The failure that ended it early."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Rows that are none, by id, with the reason."""
+    """Id → why the row could not be parsed."""
     repeats: int = 0
     changed: int = 0
     disorder: bool = False
     last: int | None = None
-    """When the newest row that may still come was created, unix seconds."""
+    """The latest creation time that the next row may have, Unix seconds."""
 
     def ended_early(self, why: str) -> None:
-        """Notes that there may be more."""
+        """Records that the list may have more rows."""
         self.doubts.append(f"the list of {self.noun} was left after {len(self.rows):,} rows: {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Which times of creation were asked for, unix seconds, both ends included; None is open."""
+    """A range of creation times in Unix seconds, both ends included; None is open."""
 
     oldest: int | None = None
     newest: int | None = None
 
     @property
     def params(self) -> dict[str, str | int]:
-        """As parameters of a list."""
+        """The range as query parameters."""
         ends = {"created[gte]": self.oldest, "created[lte]": self.newest}
         return {name: end for name, end in ends.items() if end is not None}
 
 
 class StripeList:
-    """Lists within one pull: they end at `end` (time.monotonic), and after `max_pages` pages each."""
+    """Reads lists within one pull: until `end` (time.monotonic) and at most `max_pages` pages each.
 
-    def __init__(self, api: StripeGet, *, end: float, max_pages: int, stop: Callable[[], Stop]) -> None:
+    `modes` collects the values of `livemode` in everything read. `stop` makes, for each request, the predicate that
+    stops retries.
+    """
+
+    def __init__(
+        self, api: StripeGet, *, end: float, max_pages: int, stop: Callable[[], Stop], modes: set[bool]
+    ) -> None:
+        self.modes = modes
         self._api = api
         self._end = end
         self._max_pages = max_pages
@@ -79,37 +86,24 @@ class StripeList:
         window: Window | None = None,
         on_page: OnPage | None = None,
     ) -> Listing[T]:
-        """All rows by id, in Stripe's order. `window` None: rows without times, such as an invoice's lines.
+        """All rows by id, in Stripe's order. `window` is None for rows without times, such as an invoice's lines.
 
-        A cursor that Stripe does not know any more starts the list anew, once.
+        If Stripe no longer knows the cursor, the list is read again from the start, once.
         """
-        listing = self._walk(noun, path, params, parse, window, on_page)
-        if _lost_cursor(listing.trouble):
-            listing = self._walk(noun, path, params, parse, window, on_page)
-        return listing
-
-    def one(self, path: str, read: Callable[[Any], T]) -> T:
-        """A single object. Raises Trouble, as Unknown where Stripe says that it does not exist."""
-        return self._api.get(path, {}, read, end=self._end, stop=self._stop())
-
-    def _walk(
-        self,
-        noun: str,
-        path: str,
-        params: Params,
-        parse: Callable[[dict[str, Any]], T],
-        window: Window | None,
-        on_page: OnPage | None,
-    ) -> Listing[T]:
+        first: dict[str, Param] = {"limit": PAGE_SIZE, **params, **(window.params if window else {})}
+        asked, restarted = first, False
         listing: Listing[T] = Listing(noun=noun, last=window.newest if window else None)
-        asked: dict[str, Param] = {"limit": PAGE_SIZE, **params, **(window.params if window else {})}
         while True:
             if listing.pages >= self._max_pages:
                 listing.ended_early(f"it did not end within {self._max_pages:,} pages")
                 break
             try:
-                page = self._page(path, asked, dated=window is not None)
+                page = self._api.get(path, asked, _page_of(path, window), end=self._end, stop=self._stop())
             except Trouble as trouble:
+                if _lost_cursor(trouble) and not restarted:
+                    asked, restarted = first, True
+                    listing = Listing(noun=noun, last=window.newest if window else None)
+                    continue
                 listing.trouble = trouble
                 listing.ended_early(_why(trouble, noun))
                 break
@@ -122,20 +116,24 @@ class StripeList:
             if not page.rows or page.rows[-1]["id"] not in fresh:
                 listing.ended_early("a page said that there are more and brought nothing new")
                 break
-            asked[CURSOR] = page.rows[-1]["id"]
+            asked = {**first, CURSOR: page.rows[-1]["id"]}
         _doubt_rows(listing)
+        self.modes.update(listing.modes)
         return listing
 
-    def _page(self, path: str, params: Params, *, dated: bool) -> Page:
-        return self._api.get(
-            path, params, lambda body: parse_page(body, path, dated=dated), end=self._end, stop=self._stop()
-        )
+    def one(self, path: str, read: Callable[[Any], T]) -> T:
+        """A single object. Raises Trouble: Unknown if Stripe says that it does not exist."""
+        return self._api.get(path, {}, read, end=self._end, stop=self._stop())
+
+
+def _page_of(path: str, window: Window | None) -> Callable[[Object], Page]:
+    return lambda body: parse_page(body, path, dated=window is not None)
 
 
 def _take(
     listing: Listing[T], page: Page, parse: Callable[[dict[str, Any]], T], window: Window | None
 ) -> frozenset[str]:
-    """Adds the page's rows; the ids that were new."""
+    """Adds the page's rows and returns the ids that were new."""
     fresh = set()
     for raw in page.rows:
         row_id = raw["id"]

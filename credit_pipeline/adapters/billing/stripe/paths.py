@@ -1,6 +1,6 @@
-"""Configured paths into Stripe's objects: which there may be, and the text each leads to. No other JSON is read here.
+"""Configured paths into Stripe's objects, such as `price.lookup_key` or `metadata.user_id`.
 
-A metadata key may itself hold dots, so all that follows `metadata.` is one key.
+A metadata key may contain dots, so everything after `metadata.` is one key.
 """
 
 import re
@@ -14,17 +14,20 @@ _PLAN = re.compile(r"metadata\..+|(?:price|item)\.[^.].*", re.DOTALL)
 
 
 def checked_subject(system: str, paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths that name a user: metadata only, since an e-mail address or a name identifies nobody."""
+    """The paths to a user id: metadata only, because e-mail addresses and names do not identify a user.
+
+    Raises ConfigurationError for any other path.
+    """
     return _checked(system, "subject", paths, _SUBJECT, "`metadata.KEY` or `customer.metadata.KEY`")
 
 
 def checked_plan(system: str, paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths that name a plan, most trusted first."""
+    """The paths to a plan, most trusted first. Raises ConfigurationError for a path into another object."""
     return _checked(system, "plan", paths, _PLAN, "`price.…`, `item.…` or `metadata.KEY`")
 
 
 def text_at(root: Mapping[str, Any], path: str) -> str | None:
-    """The text at the path, without blanks around it; None where there is none or only blanks."""
+    """The text at the path, stripped; None if it is missing, blank or no text."""
     before, found, key = path.partition("metadata.")
     steps = [step for step in before.split(".") if step] + (["metadata", key] if found else [])
     value: Any = root

@@ -1,9 +1,6 @@
-"""What one pull reads of Stripe: subscriptions, invoices and customers, whole, with their nested lists read to the end.
+"""Reads Stripe's subscriptions, invoices and customers, with their nested lists in full."""
 
-Which of them a pull is about, and what its gaps mean, is in `billing_stripe`; how a list is read is in `stripe_list`.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -25,29 +22,29 @@ _CUSTOMERS_PATH = "/v1/customers"
 
 
 class StripeReader:
-    """Reads for one pull, from several threads at once."""
+    """The reads of one pull. Several threads may share it."""
 
-    def __init__(self, lists: StripeList, reading: Reading, modes: set[bool]) -> None:
+    def __init__(self, lists: StripeList, reading: Reading) -> None:
         self._lists = lists
         self._reading = reading
-        self._modes = modes
-        """The values of `livemode` seen by all readers of the pull."""
 
     def subscriptions(self, params: Params, window: Window, *, on_page: OnPage | None = None) -> Listing[Subscription]:
-        """Subscriptions of every status, with their customers."""
-        asked = {"status": "all", "expand[]": "data.customer", **params}
-        return self._listed("subscriptions", SUBSCRIPTIONS_PATH, asked, self._subscription, window, on_page)
+        """Subscriptions of every status, with their customers expanded."""
+        expanded = {"status": "all", "expand[]": "data.customer", **params}
+        return self._lists.read(
+            "subscriptions", SUBSCRIPTIONS_PATH, expanded, self._subscription, window=window, on_page=on_page
+        )
 
     def subscription_ids(self, window: Window) -> Listing[None]:
-        """The same list once more, for its ids."""
-        return self._listed("subscriptions", SUBSCRIPTIONS_PATH, {"status": "all"}, lambda _: None, window, None)
+        """The ids of subscriptions of every status."""
+        return self._lists.read("subscriptions", SUBSCRIPTIONS_PATH, {"status": "all"}, lambda _: None, window=window)
 
     def invoices(self, params: Params, window: Window) -> Listing[Invoice]:
         """Invoices of every status."""
-        return self._listed("invoices", INVOICES_PATH, params, self._invoice, window, None)
+        return self._lists.read("invoices", INVOICES_PATH, params, self._invoice, window=window)
 
     def customer(self, billing_id: BillingId) -> dict[str, Any]:
-        """The row of a customer without any subscription: known, and free, or not known. Raises Trouble."""
+        """The row of a customer without subscriptions: free, or missing if Stripe does not know it. Raises Trouble."""
         try:
             row = self._lists.one(
                 f"{_CUSTOMERS_PATH}/{path_part(billing_id)}", lambda raw: self._customer(raw, billing_id)
@@ -57,7 +54,7 @@ class StripeReader:
         return row or listed_row(billing_id, Lookup.MISSING)
 
     def created(self, path: str, object_id: str) -> tuple[datetime | None, Mapping[str, Any]] | None:
-        """When the object of that id was created, and all it is; None where Stripe says there is none such."""
+        """Creation time (UTC) and payload of the object; None if Stripe says it does not exist. Raises Trouble."""
 
         def read(raw: Mapping[str, Any]) -> tuple[datetime | None, Mapping[str, Any]]:
             if text(raw, "id") != object_id:
@@ -68,19 +65,6 @@ class StripeReader:
             return self._lists.one(f"{path}/{path_part(object_id)}", read)
         except Unknown:
             return None
-
-    def _listed(
-        self,
-        noun: str,
-        path: str,
-        params: Params,
-        parse: Callable[[dict[str, Any]], Any],
-        window: Window,
-        on_page: OnPage | None,
-    ) -> Listing[Any]:
-        listing = self._lists.read(noun, path, params, parse, window=window, on_page=on_page)
-        self._modes.update(listing.modes)
-        return listing
 
     def _subscription(self, raw: dict[str, Any]) -> Subscription:
         found = parse_subscription(raw, self._reading)
@@ -95,7 +79,7 @@ class StripeReader:
         return parse_invoice(raw, self._parts("lines", f"{INVOICES_PATH}/{path_part(raw['id'])}/lines", {}))
 
     def _parts(self, noun: str, path: str, params: Params) -> list[dict[str, Any]]:
-        """All rows of a nested list. Raises WireError where they are not all to be had."""
+        """All rows of a nested list. Raises WireError if the list is incomplete."""
         listing = self._lists.read(noun, path, params, lambda raw: raw)
         if listing.doubts:
             raise WireError(listing.doubts[0])
@@ -104,12 +88,12 @@ class StripeReader:
     def _customer(self, raw: Mapping[str, Any], billing_id: BillingId) -> dict[str, Any] | None:
         row = parse_customer(raw, billing_id, self._reading)
         if row is not None:
-            self._modes.add(raw["livemode"])
+            self._lists.modes.add(raw["livemode"])
         return row
 
 
 def path_part(object_id: str) -> str:
-    """An id as one part of a path, whatever characters it holds. Raises Trouble for one that cannot be any."""
+    """An id quoted as one segment of a path. Raises Trouble for an empty id or one of dots only."""
     if not object_id or object_id.strip(".") == "":
         raise Trouble("an id that is none", again=False)
     return quote(object_id, safe="")

@@ -1,4 +1,4 @@
-"""One GET of Stripe's API: key, version, rate, tries, and what an error object means. What is asked for is not here."""
+"""GET requests to Stripe's API: key, version, rate limit, retries, and errors by Stripe's error object."""
 
 import hmac
 import time
@@ -17,7 +17,7 @@ from credit_pipeline.domain.errors import ConfigurationError
 
 T = TypeVar("T")
 Param = str | int | tuple[str, ...]
-"""A parameter's value; several stand for a parameter that is given so often."""
+"""A query parameter's value; a tuple repeats the parameter."""
 Params = Mapping[str, Param]
 Stop = Callable[[Trouble], bool]
 
@@ -25,16 +25,16 @@ _OK, _BAD_REQUEST, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 200, 40
 
 
 class Refused(Trouble):
-    """The key is not accepted, or may not read what was asked for: no other try would end otherwise."""
+    """Stripe rejected the key (401), or the key may not read this resource (403). Never retried."""
 
     def __init__(self, detail: str, *, allowed: bool) -> None:
         super().__init__(detail, again=False)
         self.allowed = allowed
-        """Whether the key as such is accepted."""
+        """Whether the key itself is valid and only lacks a permission."""
 
 
 class Unknown(Trouble):
-    """Stripe's own word that something does not exist. `param` is the parameter that named it, if it was one."""
+    """Stripe says that the resource does not exist. `param` is the request parameter that named it, if any."""
 
     def __init__(self, detail: str, param: str | None) -> None:
         super().__init__(detail, again=False)
@@ -42,7 +42,7 @@ class Unknown(Trouble):
 
 
 class StripeGet:
-    """Reads with one key. Safe for use by several threads at once."""
+    """GET requests with one key. Several threads may share it."""
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class StripeGet:
             if not value or not value.isascii() or not value.isprintable() or " " in value:
                 raise ConfigurationError(f"{system}: {name} is empty or holds blanks or strange characters: correct it")
         self.test_key = _is_test_key(key)
-        """Whether the key is one of test mode; None where it does not tell."""
+        """Whether it is a test-mode key; None if its prefix does not tell."""
         self.key_print = hmac.new(key.encode(), b"credit_pipeline", "sha256").hexdigest()[:16]
-        """What tells one key from another without telling the key."""
+        """A fingerprint of the key, from which the key cannot be recovered."""
         self._headers = {"Authorization": f"Bearer {key}", "Stripe-Version": version}
         self._rate = RatePerId(per_second, Duration.SECOND)
         self._http = BoundedHttp(
@@ -79,7 +79,7 @@ class StripeGet:
 
     @property
     def host(self) -> str:
-        """`host:port` for messages."""
+        """`host:port`, for messages."""
         return self._http.host
 
     def close(self) -> None:
@@ -87,37 +87,39 @@ class StripeGet:
         self._http.close()
 
     def get(self, path: str, params: Params, read: Callable[[Object], T], *, end: float, stop: Stop) -> T:
-        """What `read` makes of the answer; an answer it refuses with WireError is asked for again. Raises Trouble."""
+        """`read` of the response body; a body that it rejects with WireError is requested again.
+
+        `end`: the deadline (time.monotonic). `stop`: whether to stop retrying after this failure. Raises Trouble.
+        """
         target = f"{path}?{urlencode(params, doseq=True)}" if params else path
-
-        def once() -> T:
-            if not self._rate.acquire("all", end - time.monotonic()):
-                raise Trouble("no time was left within its requests per second", again=False)
-            reply = self._http.get(target, headers=self._headers, end=end)
-            if reply.status != _OK or reply.body is None:
-                _refuse(reply)
-            try:
-                return read(reply.body)
-            except WireError as error:
-                raise Trouble(reply.named(f"HTTP 200, but {error}"), again=True) from None
-
-        return self._http.repeat(once, end=end, stop=stop)
+        for attempt in self._http.attempts(end=end, stop=stop):
+            with attempt:
+                if not self._rate.acquire("all", end - time.monotonic()):
+                    raise Trouble("no time was left within its requests per second", again=False)
+                reply = self._http.get(target, headers=self._headers, end=end)
+                if reply.status != _OK or reply.body is None:
+                    _refuse(reply)
+                try:
+                    return read(reply.body)
+                except WireError as error:
+                    raise Trouble(reply.named(f"HTTP 200, but {error}"), again=True) from None
+        raise AssertionError("there is at least one attempt, and the last one raises")
 
 
 def default_patience() -> Patience:
-    """Stripe's own waits between tries; a page of a hundred invoices may take a while."""
+    """Longer limits than the default: a page of a hundred invoices may take a while."""
     return Patience(attempts=6, read=timedelta(seconds=30), request=timedelta(seconds=60))
 
 
 def _refuse(reply: Reply) -> NoReturn:
-    """Why there is nothing to read. Only Stripe's own error object tells that something does not exist."""
+    """Raises what the response means. Only Stripe's own error object proves that something does not exist."""
     code, param = error_of(reply.body)
     detail = reply.named(f"HTTP {reply.status} {code}" if code else f"HTTP {reply.status}")
     if reply.status in (_UNAUTHENTICATED, _FORBIDDEN):
         raise Refused(detail, allowed=reply.status == _FORBIDDEN)
     if reply.status in (_BAD_REQUEST, _NOT_FOUND) and code == "resource_missing":
         raise Unknown(detail, param)
-    # An older generation says 400 where a newer one says 429.
+    # Older API versions answer 400 where newer ones answer 429.
     raise Trouble(detail, again=reply.status == _BAD_REQUEST and code == "rate_limit")
 
 

@@ -1,4 +1,4 @@
-"""Values out of Stripe's JSON objects, each checked for its kind. Which keys there are is for the wire modules."""
+"""Typed access to the fields of Stripe's JSON objects."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,15 +6,15 @@ from typing import Any
 
 MAX_TEXT = 1_000
 _LATEST = 253_402_300_800
-"""Unix seconds of the year 10000: a time in milliseconds lies beyond it."""
+"""The year 10000 in Unix seconds; a time in milliseconds is larger."""
 
 
 class WireError(ValueError):
-    """The payload is JSON, but not of the documented shape. The message names the field and quotes no value."""
+    """The JSON does not have the documented shape. The message names the field and quotes no value."""
 
 
 def mapping(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The object of that name, empty where it is missing or null."""
+    """The object in this field; empty if missing or null. Raises WireError for another type."""
     value = payload.get(name)
     if value is None:
         return {}
@@ -24,7 +24,7 @@ def mapping(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def text(payload: Mapping[str, Any], name: str) -> str | None:
-    """The text of that name; None where it is missing, null or empty."""
+    """The text in this field; None if missing, null or empty. Raises WireError for another type."""
     value = payload.get(name)
     if value is None or value == "":
         return None
@@ -34,13 +34,13 @@ def text(payload: Mapping[str, Any], name: str) -> str | None:
 
 
 def identity(payload: Mapping[str, Any], name: str) -> str | None:
-    """The id under that name, which is sent bare or as the `id` of the whole object; None where there is none."""
+    """The id in this field, given as text or as an expanded object; None if missing. Raises WireError."""
     value = payload.get(name)
     return text(value, "id") if isinstance(value, dict) else text(payload, name)
 
 
 def instant(payload: Mapping[str, Any], name: str) -> datetime | None:
-    """The instant of that name, which is sent in unix seconds; None where it is missing or null."""
+    """The time in this field (Unix seconds) in UTC; None if missing or null. Raises WireError for another value."""
     seconds = integer(payload, name)
     if seconds is None:
         return None
@@ -50,7 +50,7 @@ def instant(payload: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def integer(payload: Mapping[str, Any], name: str) -> int | None:
-    """The whole number of that name; None where it is missing or null."""
+    """The integer in this field; None if missing or null. Raises WireError for another type."""
     value = payload.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise WireError(f"{name} is not a whole number")
@@ -58,7 +58,7 @@ def integer(payload: Mapping[str, Any], name: str) -> int | None:
 
 
 def flag(payload: Mapping[str, Any], name: str) -> bool:
-    """The boolean of that name; False where it is missing or null."""
+    """The boolean in this field; False if missing or null. Raises WireError for another type."""
     value = payload.get(name)
     if value is not None and not isinstance(value, bool):
         raise WireError(f"{name} is neither true nor false")

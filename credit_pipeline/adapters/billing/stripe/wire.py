@@ -1,7 +1,6 @@
-"""Stripe's pages, errors, customers and subscriptions, turned into rows of the port: pure functions of payloads.
+"""Parses Stripe's pages, errors, customers and subscriptions into rows of LISTED_SUBSCRIPTIONS.
 
-Both generations are read: the period is on the items since 2025-03-31, on the subscription before. What invoices say is
-in `stripe_invoices`. No HTTP, no retries, no clock here.
+Both API generations are supported: since 2025-03-31 the period is on the items, before that on the subscription.
 """
 
 import re
@@ -30,14 +29,14 @@ STATUSES = {
     "incomplete_expired": BillingStatus.ENDED,
 }
 _CYCLES = {("month", 1): Cycle.MONTHLY, ("year", 1): Cycle.YEARLY}
-_WORD = re.compile(r"[a-z0-9_]{1,40}")
+_IDENTIFIER = re.compile(r"[a-z0-9_]{1,40}")
 
 Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How this system's subscriptions are read: the paths of `stripe_paths`, and the name that keys e-mail digests."""
+    """How this system's subscriptions are parsed: paths to user and plan, and the name that keys e-mail digests."""
 
     system: str
     subject: tuple[str, ...]
@@ -46,7 +45,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of a list: objects with an id, and whether there are more."""
+    """One page of a list: objects with an id, and whether more follow."""
 
     rows: tuple[dict[str, Any], ...]
     more: bool
@@ -54,7 +53,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """One subscription as a row of ports.LISTED_SUBSCRIPTIONS, its evidence still empty."""
+    """One subscription as a row of LISTED_SUBSCRIPTIONS, without invoices yet."""
 
     row: dict[str, Any]
     latest_invoice: str | None
@@ -62,19 +61,19 @@ class Subscription:
 
     @property
     def billing_id(self) -> BillingId:
-        """Its customer."""
+        """The customer's id."""
         return BillingId(self.row["billing_id"])
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended, so that its current period matters."""
+        """Whether it has not ended, so its current period matters."""
         return self.row["status"] not in (None, BillingStatus.ENDED.value)
 
 
 def parse_page(body: Object, path: str, *, dated: bool) -> Page:
-    """A list object of exactly this path. `dated`: its rows have a time of creation and a mode, as all but parts do.
+    """The list object of this path. `dated`: rows must have `created` and `livemode`, as all but nested rows do.
 
-    Raises WireError where it is anything else.
+    Raises WireError for anything else.
     """
     rows, more = body.get("data"), body.get("has_more")
     if body.get("object") != "list" or not isinstance(rows, list) or not isinstance(more, bool):
@@ -90,14 +89,14 @@ def parse_page(body: Object, path: str, *, dated: bool) -> Page:
 
 
 def parse_subscription(raw: Object, reading: Reading, items: Sequence[Object] | None = None) -> Subscription:
-    """A subscription. `items`: all of its items, where the page held only the first.
+    """A subscription. `items`: all its items, if the payload holds only the first.
 
-    Raises WireError where not even its customer can be read; any other oddity ends as a row of lookup `error`.
+    Raises WireError without a customer; any other defect makes a row of lookup `error`.
     """
     billing_id = identity(raw, "customer")
     if billing_id is None:
         raise WireError("customer is missing")
-    row = listed_row(BillingId(billing_id), Lookup.ANSWERED) | _persons(raw, reading)
+    row = listed_row(BillingId(billing_id), Lookup.ANSWERED) | _customer_fields(raw, reading)
     row["subscription_id"] = text(raw, "id")
     try:
         embedded = mapping(raw, "items")
@@ -113,7 +112,7 @@ def parse_subscription(raw: Object, reading: Reading, items: Sequence[Object] | 
 
 
 def parse_customer(raw: Object, billing_id: BillingId, reading: Reading) -> dict[str, Any] | None:
-    """The row of a customer without any subscription; None for one that was deleted. Raises WireError."""
+    """The row of a customer without subscriptions; None if it was deleted. Raises WireError."""
     if raw.get("object") != "customer" or text(raw, "id") != billing_id:
         raise WireError("the answer is about another object")
     if flag(raw, "deleted"):
@@ -121,30 +120,30 @@ def parse_customer(raw: Object, billing_id: BillingId, reading: Reading) -> dict
     if not isinstance(raw.get("livemode"), bool):
         raise WireError("livemode is missing")
     row = listed_row(billing_id, Lookup.ANSWERED) | {"status": BillingStatus.FREE.value}
-    return row | _persons({"customer": raw}, reading)
+    return row | _customer_fields({"customer": raw}, reading)
 
 
 def error_of(body: Object | None) -> tuple[str | None, str | None]:
-    """The code and the parameter of an error object, where they look like words."""
+    """Code and parameter of an error object; None if missing or not a plain identifier."""
     error = body.get("error") if body is not None else None
     if not isinstance(error, dict):
         return None, None
-    return _word(error.get("code")), _word(error.get("param"))
+    return _identifier(error.get("code")), _identifier(error.get("param"))
 
 
 def unread(row: Mapping[str, Any], detail: str) -> dict[str, Any]:
-    """The same row as one about which nothing is known, and why; who it is about stays."""
+    """The row as lookup `error` with the reason; ids, subjects and e-mail digest stay."""
     kept = {name: row[name] for name in ("subscription_id", "subjects", "email_hash")}
     return listed_row(BillingId(row["billing_id"]), Lookup.ERROR, detail) | kept
 
 
 def _facts(raw: Object, reading: Reading, items: Sequence[Object]) -> dict[str, Any]:
-    status, word = _status(raw)
-    bearing = [item for item in items if _bears(item)] or list(items)
-    item = bearing[0] if bearing else {}
+    status, provider_status = _status(raw)
+    granting = [item for item in items if _may_grant(item)] or list(items)
+    item = granting[0] if granting else {}
     price = mapping(item, "price")
     start, end = _period(item) or _period(raw) or (None, None)
-    cycle, rhythm = _cycle(mapping(price, "recurring"))
+    cycle, odd_cycle = _cycle(mapping(price, "recurring"))
     quantity = integer(item, "quantity")
     created, began = instant(raw, "created"), instant(raw, "start_date")
     roots = {"price": price, "item": item, "metadata": raw.get("metadata")}
@@ -157,28 +156,28 @@ def _facts(raw: Object, reading: Reading, items: Sequence[Object]) -> dict[str, 
         "anchor": start,
         "period_start": start,
         "period_end": end,
-        # A backdated subscription billed nothing before it was created; a scheduled one starts after that.
+        # A backdated subscription bills nothing before its creation; a scheduled one starts later.
         "started_at": max((moment for moment in (created, began) if moment), default=None),
         "quantity": 1 if quantity is None else quantity,
-        "items": max(1, len(bearing)),
-        "detail": "; ".join(part for part in (word, rhythm) if part) or None,
+        "items": max(1, len(granting)),
+        "detail": "; ".join(part for part in (provider_status, odd_cycle) if part) or None,
         **_ending(raw, status, end),
     }
 
 
 def _status(raw: Object) -> tuple[BillingStatus, str | None]:
-    """The state, and Stripe's own word for one that is neither active nor a trial."""
-    word = text(raw, "status")
-    status = STATUSES.get(word or "")
+    """The status, and Stripe's own name for one that is neither active nor a trial."""
+    name = text(raw, "status")
+    status = STATUSES.get(name or "")
     if status is None:
-        raise WireError(f"its status “{_word(word) or '?'}” is not known")
+        raise WireError(f"its status “{_identifier(name) or '?'}” is not known")
     if status.live:
         return (status, None) if raw.get("pause_collection") is None else (BillingStatus.DUNNING, "paused")
-    return status, word
+    return status, name
 
 
-def _bears(item: Object) -> bool:
-    """Whether the item may be what credits are for: metered ones, free ones and those of quantity 0 are not."""
+def _may_grant(item: Object) -> bool:
+    """Whether the item may grant credits: not if it is metered, free or of quantity 0."""
     price = mapping(item, "price")
     metered = mapping(price, "recurring").get("usage_type") == "metered"
     return not metered and integer(price, "unit_amount") != 0 and integer(item, "quantity") != 0
@@ -194,8 +193,8 @@ def _period(holder: Object) -> tuple[datetime, datetime] | None:
 
 
 def _cycle(recurring: Object) -> tuple[Cycle | None, str | None]:
-    """The cycle, or how it is billed where that is no cycle of ours."""
-    interval, count = _word(recurring.get("interval")), integer(recurring, "interval_count")
+    """The cycle, or a description of one that we do not support."""
+    interval, count = _identifier(recurring.get("interval")), integer(recurring, "interval_count")
     cycle = _CYCLES.get((interval or "", count or 1))
     if cycle is not None:
         return cycle, None
@@ -211,7 +210,7 @@ def _ending(raw: Object, status: BillingStatus, term_end: datetime | None) -> di
     return {"ends_at": cancel_at or (term_end if stops else None), "auto_renews": not (stops or within)}
 
 
-def _persons(root: Object, reading: Reading) -> dict[str, Any]:
+def _customer_fields(root: Object, reading: Reading) -> dict[str, Any]:
     customer = root.get("customer")
     email = customer.get("email") if isinstance(customer, dict) else None
     named = ((path, text_at(root, path)) for path in reading.subject)
@@ -228,6 +227,6 @@ def _objects(listing: Object) -> list[Object]:
     return rows
 
 
-def _word(value: object) -> str | None:
-    """The value where it is one of Stripe's plain words, which may be shown."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
+def _identifier(value: object) -> str | None:
+    """The value if it is a plain identifier, which is safe to show."""
+    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None

@@ -1,8 +1,7 @@
 """The Wix client: one token and one GET per app instance, because the classic API cannot list subscriptions.
 
-Tokens live in memory only, instances are never cached: each pull, and so each re-read before a correction, asks anew.
-What the payloads mean is in `wix_wire`, how HTTP is bounded in `bounded_http`, how many ids are asked at once in
-`fan_out`. Nothing here can write to Wix: the client below knows GET and the token POST.
+Tokens are kept in memory only. Instances are never cached: every pull, and every re-read before a correction, requests
+them again. It is read-only: it sends nothing but GET and the POST for a token.
 """
 
 import threading
@@ -22,7 +21,7 @@ from credit_pipeline.domain.subjects.ids import BillingId
 from credit_pipeline.services.collect.ports import Progress, Pull
 
 TOKEN_MARGIN_S = 60.0
-"""A token is not used in its last minute, so that it cannot expire on the way."""
+"""A token is not used in its last minute, so that it cannot expire in transit. Seconds."""
 MAX_TOKENS = 20_000
 
 T = TypeVar("T")
@@ -32,17 +31,17 @@ _OUR_CREDENTIALS = frozenset({"invalid_client", "unauthorized_client"})
 
 
 class _Refused(Exception):
-    """Wix does not accept our app's own credentials: every id would fail alike."""
+    """Wix rejects our app's credentials: every id would fail the same way."""
 
 
 class _Uninstalled(Exception):
-    """The instance has no grant of a token any more."""
+    """Wix no longer grants a token for the instance."""
 
 
 class WixBilling:
-    """ports.Billing over Wix's API.
+    """The Billing port over Wix's API.
 
-    `base_url_name` and `credentials_name` are the words a person would look for in order to correct them.
+    `base_url_name` and `credentials_name` are the settings that error messages name.
     """
 
     provider = "wix"
@@ -101,14 +100,14 @@ class WixBilling:
         self._tokens.clear()
 
     def identity(self) -> Mapping[str, str]:
-        """What tells this app from another, for `init` to pin. Nothing is asked; the port may change."""
+        """Identifies this app, for `init` to pin. Sends no request. The host is without its port, which may change."""
         return {"provider": self.provider, "app": self._credentials["client_id"], "host": host_name(self._http.host)}
 
-    def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - an answer of Wix is about the moment it is asked
-        """The state of every id, one row each, in the order asked.
+    def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - Wix answers as of the request
+        """One row per id, in order.
 
-        Raises SourceError where Wix cannot be reached, refuses our credentials, or answered none of so many ids that
-        the pull was given up; and for None, since there is no list.
+        Raises SourceError if Wix cannot be reached, rejects our credentials, or answers none of so many ids that the
+        pull is given up; also for `ids` None, because Wix has no list.
         """
         if ids is None:
             raise SourceError(f"{self._system}: Wix cannot list its instances: ask for those the store knows")
@@ -137,7 +136,7 @@ class WixBilling:
         return pull_of(rows, gave_up=fan.gave_up)
 
     def _ask(self, billing_id: BillingId, fan: FanOut) -> dict[str, Any]:
-        """One id's row. Failures that concern every id end the fan-out; the others are this row's own."""
+        """One id's row. A failure that affects every id ends the fan-out; any other is kept in the row."""
         try:
             return self._read_instance(billing_id, fan)
         except _Uninstalled:
@@ -162,13 +161,13 @@ class WixBilling:
         reply.refuse(f"HTTP {reply.status} for the instance")
 
     def _get_instance(self, billing_id: BillingId, token: str, fan: FanOut) -> tuple[Reply, dict[str, Any] | None]:
-        def once() -> tuple[Reply, dict[str, Any] | None]:
-            self._wait_for_rate(billing_id, fan)
-            headers = {"Authorization": token}
-            reply = self._http.get(wix_wire.INSTANCE_PATH, headers=headers, end=fan.end)
-            return reply, _parsed(reply, lambda body: wix_wire.parse_instance(billing_id, body))
-
-        return self._http.repeat(once, end=fan.end, stop=fan.patience_is_out())
+        for attempt in self._http.attempts(end=fan.end, stop=fan.retry_stop()):
+            with attempt:
+                self._wait_for_rate(billing_id, fan)
+                headers = {"Authorization": token}
+                reply = self._http.get(wix_wire.INSTANCE_PATH, headers=headers, end=fan.end)
+                row = _parsed(reply, lambda body: wix_wire.parse_instance(billing_id, body))
+        return reply, row
 
     def _token(self, billing_id: BillingId, fan: FanOut) -> str:
         with self._tokens_lock:
@@ -176,18 +175,13 @@ class WixBilling:
         if known is not None and self._clock() < known[1]:
             return known[0]
 
-        def once() -> tuple[Reply, tuple[str, float] | None]:
-            self._wait_for_rate(billing_id, fan)
-            payload = {
-                "grant_type": "client_credentials",
-                **self._credentials,
-                "instance_id": str(billing_id),
-            }
-            reply = self._http.post_token(payload, end=fan.end)
-            return reply, _parsed(reply, wix_wire.parse_token)
-
+        payload = {"grant_type": "client_credentials", **self._credentials, "instance_id": str(billing_id)}
         asked_at = self._clock()
-        reply, granted = self._http.repeat(once, end=fan.end, stop=fan.patience_is_out())
+        for attempt in self._http.attempts(end=fan.end, stop=fan.retry_stop()):
+            with attempt:
+                self._wait_for_rate(billing_id, fan)
+                reply = self._http.post_token(payload, end=fan.end)
+                granted = _parsed(reply, wix_wire.parse_token)
         if granted is None:
             _refuse_token(reply)
         token, life = granted
@@ -211,7 +205,7 @@ class WixBilling:
 
 
 def _parsed(reply: Reply, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
-    """The parsed body of an answer 200; another shape is worth another try."""
+    """The parsed body of a 200, else None. Raises a retryable Trouble if the body has another shape."""
     if reply.status != _OK or reply.body is None:
         return None
     try:
@@ -221,7 +215,7 @@ def _parsed(reply: Reply, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
 
 
 def _refuse_token(reply: Reply) -> NoReturn:
-    """Why there is no token. Only `invalid_grant` means uninstalled: a proxy's 403 says nothing."""
+    """Raises why there is no token. Only `invalid_grant` means uninstalled: a 403 may come from a proxy."""
     code = wix_wire.error_code(reply.body)
     if reply.status == _UNAUTHENTICATED or code in _OUR_CREDENTIALS:
         raise _Refused

@@ -1,8 +1,8 @@
-"""Wix's wire format turned into rows of the port: pure functions of payloads. No HTTP, no retries, no clock here.
+"""Parses Wix's payloads into rows of SUBSCRIPTIONS.
 
-Facts this rests on: `packageName` is the plan, and its absence on a paying instance is unknown, not free; a cancelled
-plan keeps `isFree: false` until it expires, and in dunning `expirationDate` may lie in the past, so nothing is ever
-decided from that date.
+Facts it relies on: `packageName` is the plan; if it is missing on a paying instance the plan is unknown, not free. A
+cancelled plan keeps `isFree: false` until it expires. In dunning `expirationDate` may be in the past, so nothing is
+ever decided from that date.
 """
 
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ _CYCLES = {
 
 
 class WireError(ValueError):
-    """The payload is JSON, but not of the documented shape. The message names the field and quotes no value."""
+    """The JSON does not have the documented shape. The message names the field and quotes no value."""
 
 
 def parse_instance(billing_id: BillingId, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of ports.SUBSCRIPTIONS from the answer of Get App Instance. Raises WireError for another shape."""
+    """One row of SUBSCRIPTIONS from a Get App Instance response. Raises WireError for another shape."""
     instance = _mapping(payload, "instance")
     if instance is None:
         raise WireError("instance is missing")
@@ -66,7 +66,7 @@ def error_code(body: Mapping[str, Any] | None) -> str | None:
 
 
 def parse_token(payload: Mapping[str, Any]) -> tuple[str, float]:
-    """The access token and its life in seconds."""
+    """The access token and its lifetime in seconds. Raises WireError."""
     token, life = payload.get("access_token"), payload.get("expires_in")
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise WireError("access_token is missing")
@@ -76,7 +76,7 @@ def parse_token(payload: Mapping[str, Any]) -> tuple[str, float]:
 
 
 def parse_time(value: object) -> datetime | None:
-    """An instant in UTC from `2026-01-31T10:00:00.000Z`; None for anything that is not exactly one instant."""
+    """The time in UTC of `2026-01-31T10:00:00.000Z`; None for a time without an offset and for anything else."""
     if not isinstance(value, str):
         return None
     try:
