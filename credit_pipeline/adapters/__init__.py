@@ -1,1 +1,1 @@
-"""The outside: billing APIs, product stores, our schema in Postgres, snapshots, YAML."""
+"""Implements the services' ports: billing APIs, product stores, our schema in Postgres, files, alerts."""

@@ -1,8 +1,8 @@
-"""Opens all gateways of one system for the length of a run. Nothing is contacted before it is first used.
+"""Opens all gateways of one system for a run, and resolves the environment variables that they need.
 
-But where there is a server for histories the product's database is asked at once whether our schema is in it: if not,
-memory and plans are those of `home_history.py`.
-The environment is looked at here and nowhere else: a missing variable is one sentence for its own system only.
+Nothing is contacted before first use, with one exception: if there is a history server, the product's database is
+queried at once for our schema. Without the schema, memory and plans are kept on the history server. A missing variable
+affects only its own system.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from credit_pipeline.adapters.history.home import Place, Server, history_word, open_history, server_of
+from credit_pipeline.adapters.history.home import Place, Server, history_variable, open_history, server_of
 from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig, StripeConfig, WixConfig
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.collect.ports import Store
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 def open_gateways(
     system: CreditSystem, home: Path, environ: Mapping[str, str], *, server: Server | None = None
 ) -> Iterator[Gateways]:
-    """The system's gateways, closed at the end. `home` is the working folder that keeps the snapshots.
+    """The system's gateways, closed at the end. `home` is the working folder, which keeps the snapshots.
 
-    `server` is where histories are kept, if not on the one that the environment names. Raises ConfigurationError where
-    a variable is missing or is not what it should be.
+    `server` replaces the history server that the environment names. Raises ConfigurationError if a variable is missing
+    or invalid.
     """
-    # Heavy imports: a command that shows help need not wait for database drivers.
+    # Heavy imports, which commands such as --help should not wait for.
     from credit_pipeline.adapters.alerts.outbox import PostgresOutbox
     from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
     from credit_pipeline.adapters.history.memory import PostgresMemory
@@ -47,9 +47,9 @@ def open_gateways(
         billing = opened.enter_context(closing(_billing(system, environ)))
         memory = opened.enter_context(closing(PostgresMemory(reader, reading, recorder=(corrector, correcting))))
         inbox = opened.enter_context(closing(PostgresInbox(correcting, corrector)))
-        kept = history_of(system, memory, environ, server)
-        if kept is not None:
-            corrector, correcting = kept
+        history = history_of(system, memory, environ, server)
+        if history is not None:
+            corrector, correcting = history
             memory = opened.enter_context(closing(PostgresMemory(corrector, correcting)))
         yield Gateways(
             billing=billing,
@@ -59,27 +59,27 @@ def open_gateways(
             snapshots=ParquetSnapshots(system.name, home / "snapshots"),
             inbox=inbox,
             outbox=opened.enter_context(closing(PostgresOutbox(correcting, corrector))),
-            at_home=kept is not None,
+            at_home=history is not None,
         )
 
 
 def history_of(
     system: CreditSystem, memory: "PostgresMemory", environ: Mapping[str, str], server: Server | None
 ) -> Place | None:
-    """Where the history is kept that `memory`'s database has no schema for; None where it has one, or nobody keeps it.
+    """Where the history is kept if `memory`'s database has no schema of ours; None if it has one or there is no server.
 
-    Raises StoreError where one of the two cannot be asked.
+    Raises StoreError if either database cannot be reached.
     """
     server = server or server_of(environ)
     name = memory.absent() if server is not None else None
     url = server() if server is not None and name is not None else None
     if url is None or name is None:
         return None
-    return open_history(system, url, name, history_word(environ))
+    return open_history(system, url, name, history_variable(environ))
 
 
 class Role(Enum):
-    """What a connection is for. Where its own variable is not set, the common one is used, then one of the others."""
+    """The purpose of a connection. If its own variable is not set, the common one is used, then another role's."""
 
     READER = "reader"
     CORRECTOR = "corrector"
@@ -87,9 +87,9 @@ class Role(Enum):
 
 
 def database_of(system: CreditSystem, environ: Mapping[str, str], role: Role) -> tuple[CreditSystem, str]:
-    """The database's URL for that role, and the system whose `url_env` names the variable it came from.
+    """The system, with `url_env` set to the variable found, and the database's URL for that role.
 
-    Raises ConfigurationError where none of them is set, or it is no URL.
+    Raises ConfigurationError if no variable is set or its value is not a URL.
     """
     from credit_pipeline.adapters.postgres.connections import libpq_url
 
@@ -101,10 +101,7 @@ def database_of(system: CreditSystem, environ: Mapping[str, str], role: Role) ->
 
 
 def missing_variables(system: CreditSystem, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Every variable that must be set for this system and is not → what to set it to.
-
-    One URL of the database is enough, whichever role it is of.
-    """
+    """Required variable that is not set → what to set it to. A database URL for any one role is enough."""
     urls = _urls_of(system, Role.READER)
     is_set = any(environ.get(name, "").strip() for name in urls)
     wanted = {**({} if is_set else {system.store.url_env: _POSTGRES}), **system.billing.variables}
@@ -112,14 +109,14 @@ def missing_variables(system: CreditSystem, environ: Mapping[str, str]) -> Mappi
 
 
 def check_environment(system: CreditSystem, environ: Mapping[str, str]) -> None:
-    """Raises ConfigurationError naming every variable that must be set for this system and is not."""
+    """Raises ConfigurationError, naming every required variable of this system that is not set."""
     missing = [f"{name} to {what}" for name, what in missing_variables(system, environ).items()]
     if missing:
         raise ConfigurationError(f"{system.name}: set {' and '.join(missing)}")
 
 
 def billing_identity(system: CreditSystem, environ: Mapping[str, str]) -> Mapping[str, str] | None:
-    """Whose account at the provider the variables name; None where they are not all set."""
+    """The identity of the provider account that the variables name; None if they are not all set."""
     if not all(environ.get(name, "").strip() for name in system.billing.variables):
         return None
     with closing(_billing(system, environ)) as billing:
@@ -130,7 +127,7 @@ _POSTGRES = "the credit store's Postgres URL"
 
 
 def _urls_of(system: CreditSystem, role: Role) -> list[str]:
-    """The variables that may hold it, best first. The approver's is no door for a pipeline."""
+    """The variables that may hold the URL for this role, best first. Only approvers use the approver's."""
     store = system.store
     own = {
         Role.READER: (store.reader_url_env, store.url_env, store.corrector_url_env),
@@ -148,14 +145,14 @@ def _store(system: CreditSystem, url: str) -> Store:
 
 
 def _billing(system: CreditSystem, environ: Mapping[str, str]) -> "WixBilling | StripeBilling":
-    base_url, name = _address(system.billing, environ)
+    base_url, name = _base_url(system.billing, environ)
     if isinstance(system.billing, WixConfig):
         return _wix(system.name, system.billing, environ, base_url, name)
     return _stripe(system, system.billing, environ, base_url, name)
 
 
-def _address(billing: WixConfig | StripeConfig, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The API's address, and what a person would correct it by."""
+def _base_url(billing: WixConfig | StripeConfig, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The API's base URL, and the setting that error messages name."""
     replaced = environ.get(billing.base_url_env, "").strip() if billing.base_url_env else ""
     if replaced and billing.base_url_env:
         return replaced, billing.base_url_env

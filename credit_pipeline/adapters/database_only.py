@@ -1,14 +1,11 @@
-"""Opens what needs the product's database alone, for commands that ask nothing of billing: its keys need not be set.
-
-All gateways of a run are opened in `connect.py`, which also knows what must be in the environment.
-"""
+"""Opens adapters that need only the product's database, for commands that need no API keys."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from credit_pipeline.adapters.connect import Role, database_of, history_of
-from credit_pipeline.adapters.history.home import Server, history_word
+from credit_pipeline.adapters.history.home import Server, history_variable
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.services.collect.ports import Store
 from credit_pipeline.services.findings.ports import Lifecycle
@@ -22,10 +19,10 @@ if TYPE_CHECKING:
 def open_lifecycle(
     system: CreditSystem, environ: Mapping[str, str], *, server: Server | None = None
 ) -> Iterator[Lifecycle]:
-    """The system's lifecycle, closed at the end. What people decide goes through the approver's login, if it has one.
+    """The system's lifecycle, closed at the end; uses the approver's login if there is one.
 
-    With a `server` for histories it is that of the history where the product's database has no schema of ours; without
-    one it is always the product's. Raises ConfigurationError where the database's variable is missing.
+    With a history `server`, it is the lifecycle kept there if the product's database has no schema of ours. Raises
+    ConfigurationError if the database's variable is missing.
     """
     from credit_pipeline.adapters.findings.lifecycle import PostgresLifecycle
     from credit_pipeline.adapters.history.memory import PostgresMemory
@@ -42,11 +39,11 @@ def open_lifecycle(
 def open_left_behind(
     system: CreditSystem, product: str, environ: Mapping[str, str], server: Server
 ) -> Iterator[Lifecycle | None]:
-    """The lifecycle kept elsewhere for the database at `product` before `init`; None where there is none."""
+    """The lifecycle kept on the history server for the database at `product` before `init`, or None."""
     from credit_pipeline.adapters.findings.lifecycle import PostgresLifecycle
     from credit_pipeline.adapters.history.home import left_behind
 
-    place = left_behind(system, product, server, history_word(environ))
+    place = left_behind(system, product, server, history_variable(environ))
     if place is None:
         yield None
         return
@@ -56,7 +53,7 @@ def open_left_behind(
 
 @contextmanager
 def open_plans(system: CreditSystem, environ: Mapping[str, str], role: Role = Role.READER) -> Iterator[PlanStore]:
-    """The system's plans and their audit, closed at the end: to be read, or, as the approver, to be decided."""
+    """The system's plans and audit, closed at the end: to read them or, as approver, to decide about them."""
     from credit_pipeline.adapters.plans.store import PostgresPlans
 
     system, url = database_of(system, environ, role)
@@ -65,7 +62,7 @@ def open_plans(system: CreditSystem, environ: Mapping[str, str], role: Role = Ro
 
 
 def open_store(system: CreditSystem, environ: Mapping[str, str]) -> Store:
-    """The product's balances, read-only. Nothing is contacted before it is read."""
+    """The product's store, read-only. Nothing is contacted before the first read."""
     from credit_pipeline.adapters.stores.counter import CounterStore
     from credit_pipeline.adapters.stores.ledger import LedgerStore
 
@@ -74,7 +71,7 @@ def open_store(system: CreditSystem, environ: Mapping[str, str]) -> Store:
 
 
 def writing_rights(system: CreditSystem, environ: Mapping[str, str]) -> "Rights":
-    """What the user that plans and applies may do."""
+    """The rights of the database user that saves and applies plans."""
     from credit_pipeline.adapters.install.rights import rights_of
 
     return rights_of(*database_of(system, environ, Role.CORRECTOR))

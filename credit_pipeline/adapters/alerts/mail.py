@@ -1,7 +1,7 @@
-"""The sink for alerts by e-mail (port Sink): one plain-text message to all recipients over SMTP.
+"""The Sink port over SMTP: one plain-text e-mail to all recipients.
 
-The server is named by a URL in the environment, `smtp://user:password@host:587` or `smtps://…:465`. Nothing that a
-server says gets into a sentence of ours: it may repeat an address.
+A URL in the environment names the server: `smtp://user:password@host:587` or `smtps://…:465`. Error messages never
+quote the server's replies, which may contain an address.
 """
 
 import smtplib
@@ -16,14 +16,14 @@ from email.utils import formatdate, make_msgid
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from credit_pipeline.adapters.alerts.sinks import PATIENCE
+from credit_pipeline.adapters.alerts.sinks import TIMEOUT
 from credit_pipeline.adapters.billing.http.transport import is_loopback
 from credit_pipeline.config.system import EmailAlerts
 from credit_pipeline.services.alerts.ports import DeliveryFailed, Message
 
 _PORTS = {"smtp": 587, "smtps": 465}
 _MYSELF = "[127.0.0.1]"
-"""What we call ourselves: smtplib would ask the name service for our own name, which can take a minute."""
+"""Our name in EHLO. By default smtplib resolves the local host name, which can take a minute."""
 
 
 class _Server(NamedTuple):
@@ -35,76 +35,76 @@ class _Server(NamedTuple):
 
 
 class EmailSink:
-    """Mail to everybody in `mail.to`. TLS is a must, unless the server is this machine."""
+    """Sends mail to all of `mail.to`. Requires TLS unless the server is loopback."""
 
     name = "email"
 
-    def __init__(self, system: str, url: str, mail: EmailAlerts, patience: timedelta = PATIENCE) -> None:
+    def __init__(self, system: str, url: str, mail: EmailAlerts, timeout: timedelta = TIMEOUT) -> None:
         self._mail = mail
         self._about = f"{system}: the mail server of {mail.smtp_url_env}"
         self._server = _server(system, url, mail.smtp_url_env)
-        self._patience = patience.total_seconds()
+        self._timeout = timeout.total_seconds()
 
     def send(self, message: Message) -> None:
-        """Hands the mail over. Raises DeliveryFailed where the server does not take it for everybody."""
+        """Sends the message. Raises DeliveryFailed unless the server accepts it for every recipient."""
         try:
-            with self._connected() as smtp, _cut_off(smtp, self._patience):
+            with self._connected() as smtp, _cut_off(smtp, self._timeout):
                 self._secure(smtp)
-                refused = smtp.send_message(self._letter(message), self._mail.sender, list(self._mail.to))
+                refused = smtp.send_message(self._email(message), self._mail.sender, list(self._mail.to))
                 with suppress(smtplib.SMTPException, OSError):
                     smtp.quit()
         except smtplib.SMTPException as error:
             raise self._failed(error) from None
         except ssl.SSLError:
-            raise self._down("could not agree on TLS: check its certificate") from None
+            raise self._down("failed the TLS handshake: check its certificate") from None
         except UnicodeEncodeError as error:
             if error.encoding != "ascii":
                 raise
-            raise self._down("takes a user and a password without accents only: give it such ones") from None
-        except (OSError, UnicodeError):  # a name that no name service takes is the latter
+            raise self._down("accepts only ASCII in user and password: use such ones") from None
+        except (OSError, UnicodeError):  # UnicodeError: an invalid host name
             raise self._down("cannot be reached, or did not answer in time: check it and the network") from None
-        if refused:  # sent again it would reach those a second time who have it
+        if refused:  # a retry would reach the accepted recipients a second time
             raise DeliveryFailed(
-                f"{self._about} refused {len(refused)} of {len(self._mail.to)} recipients, who were not told: "
+                f"{self._about} refused {len(refused)} of {len(self._mail.to)} recipients, who did not get it: "
                 "correct `alerts.email.to`",
                 partly=True,
             )
 
     @contextmanager
     def _connected(self) -> Iterator[smtplib.SMTP]:
-        """A connection, closed without a word in the end."""
+        """A connection, closed at the end without QUIT."""
         tls, host, port, _, _ = self._server
         if tls:
             context = ssl.create_default_context()
-            smtp: smtplib.SMTP = _Smtps(host, port, _MYSELF, timeout=self._patience, context=context)
+            smtp: smtplib.SMTP = _Smtps(host, port, _MYSELF, timeout=self._timeout, context=context)
         else:
-            smtp = _Smtp(host, port, _MYSELF, timeout=self._patience)
+            smtp = _Smtp(host, port, _MYSELF, timeout=self._timeout)
         try:
             yield smtp
         finally:
             smtp.close()
 
     def _secure(self, smtp: smtplib.SMTP) -> None:
-        """TLS first, then user and password."""
+        """Starts TLS, then logs in."""
         smtp.ehlo()
         if not self._server.tls and not is_loopback(self._server.host):
             if not smtp.has_extn("starttls"):
-                raise self._down("does not offer STARTTLS, and nothing is sent in the clear: use one that does")
+                raise self._down("does not offer STARTTLS, and mail is never sent unencrypted: use a server that does")
             smtp.starttls(context=ssl.create_default_context())
             smtp.ehlo()
         if self._server.user:
             smtp.login(self._server.user, self._server.password)
 
-    def _letter(self, message: Message) -> EmailMessage:
-        letter = EmailMessage()
-        letter["Subject"] = message.title
-        letter["From"] = self._mail.sender
-        letter["To"] = ", ".join(self._mail.to)
-        letter["Date"] = formatdate()
-        letter["Message-ID"] = make_msgid(domain="credit-pipeline.invalid")
-        letter["Auto-Submitted"] = "auto-generated"  # no vacation notices, please
-        letter.set_content("\n".join((*message.lines, "")))
-        return letter
+    def _email(self, message: Message) -> EmailMessage:
+        email = EmailMessage()
+        email["Subject"] = message.title
+        email["From"] = self._mail.sender
+        email["To"] = ", ".join(self._mail.to)
+        email["Date"] = formatdate()
+        email["Message-ID"] = make_msgid(domain="credit-pipeline.invalid")
+        email["Auto-Submitted"] = "auto-generated"  # suppresses out-of-office replies
+        email.set_content("\n".join((*message.lines, "")))
+        return email
 
     def _failed(self, error: smtplib.SMTPException) -> DeliveryFailed:
         env = self._mail.smtp_url_env
@@ -115,7 +115,7 @@ class EmailSink:
         if isinstance(error, smtplib.SMTPSenderRefused):
             return self._down("refused the sender: correct `alerts.email.from`")
         code = f" with code {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
-        return self._down(f"refused the message{code}: look at its log")
+        return self._down(f"refused the message{code}: see its log")
 
     def _down(self, what: str) -> DeliveryFailed:
         return DeliveryFailed(f"{self._about} {what}", down=True)
@@ -123,7 +123,7 @@ class EmailSink:
 
 @contextmanager
 def _cut_off(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
-    """Ends the connection after so long: smtplib's own limit counts from each byte that arrives."""
+    """Cuts the connection after `seconds`; smtplib's own timeout restarts with each byte received."""
 
     def cut() -> None:
         if smtp.sock is not None:
@@ -140,22 +140,22 @@ def _cut_off(smtp: smtplib.SMTP, seconds: float) -> Iterator[None]:
 
 
 class _Smtp(smtplib.SMTP):
-    """Does not wait longer for the server's first words either, which the constructor reads."""
+    """An SMTP client whose time limit also covers the greeting, which the constructor reads."""
 
     timeout: float
 
     def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
-        """As smtplib's, within the time that is allowed in all."""
+        """Connects as smtplib does, within the total time limit."""
         with _cut_off(self, self.timeout):
             return super().connect(host, port, source_address)
 
 
 class _Smtps(_Smtp, smtplib.SMTP_SSL):
-    """The same under TLS."""
+    """The same over TLS from the start."""
 
 
 def _server(system: str, url: str, env: str) -> _Server:
-    """What the URL says. Raises DeliveryFailed where it is none."""
+    """The parsed URL. Raises DeliveryFailed if it is not one of a mail server."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port
@@ -163,7 +163,7 @@ def _server(system: str, url: str, env: str) -> _Server:
         parts, port = urlsplit(""), None
     if parts.scheme not in _PORTS or not parts.hostname:
         raise DeliveryFailed(
-            f"{system}: {env} is no address of a mail server: write it as smtp://user:password@host:587 or smtps://…, "
+            f"{system}: {env} is not a mail server URL: write it as smtp://user:password@host:587 or smtps://…, "
             "with special characters of the password percent-encoded",
             down=True,
         )

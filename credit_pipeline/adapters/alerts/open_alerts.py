@@ -1,7 +1,7 @@
-"""Opens what alerts need, the outbox and the sinks of one system, by what the environment says.
+"""Opens the outbox and the sinks of one system from the environment.
 
-A variable that is not set, or not what it should be, makes its own sink fail and no other: that sink says so at every
-message, so it is seen where failed deliveries are.
+A missing or invalid variable affects only its own sink, which fails every message with the reason, so that it shows up
+among the failed deliveries.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,10 @@ from credit_pipeline.services.alerts.ports import DeliveryFailed, Outbox, Sink
 def open_outbox(
     system: CreditSystem, environ: Mapping[str, str], role: Role = Role.CORRECTOR, *, server: Server | None = None
 ) -> Iterator[Outbox]:
-    """The system's alerts, closed at the end: those of its history where the product's database has no schema of ours.
+    """The system's outbox, closed at the end: in the product's database or, without our schema there, in its history.
 
-    `server` is where histories are kept, if not on the one that the environment names. Raises ConfigurationError where
-    the database's variable is missing.
+    `server` replaces the history server that the environment names. Raises ConfigurationError if the database's
+    variable is missing.
     """
     from credit_pipeline.adapters.alerts.outbox import PostgresOutbox
     from credit_pipeline.adapters.history.memory import PostgresMemory
@@ -37,7 +37,7 @@ def open_outbox(
 
 
 def sinks_of(system: CreditSystem, environ: Mapping[str, str]) -> list[Sink]:
-    """The sinks of the YAML, in the order in which they are told. Nothing is contacted before a message is sent."""
+    """The configured sinks, in delivery order. Nothing is contacted before a message is sent."""
     from credit_pipeline.adapters.alerts.mail import EmailSink
     from credit_pipeline.adapters.alerts.sinks import LogSink, SilentSink, WebhookSink
 
@@ -46,13 +46,13 @@ def sinks_of(system: CreditSystem, environ: Mapping[str, str]) -> list[Sink]:
     try:
         if alerts.webhook:
             sinks.append(WebhookSink(name, _value(name, environ, alerts.webhook.url_env), alerts.webhook.url_env))
-    except DeliveryFailed as why:
-        sinks.append(SilentSink(WebhookSink.name, str(why)))
+    except DeliveryFailed as error:
+        sinks.append(SilentSink(WebhookSink.name, str(error)))
     try:
         if alerts.email:
             sinks.append(EmailSink(name, _value(name, environ, alerts.email.smtp_url_env), alerts.email))
-    except DeliveryFailed as why:
-        sinks.append(SilentSink(EmailSink.name, str(why)))
+    except DeliveryFailed as error:
+        sinks.append(SilentSink(EmailSink.name, str(error)))
     return sinks
 
 

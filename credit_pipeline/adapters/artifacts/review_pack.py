@@ -1,7 +1,4 @@
-"""The review pack of a plan: a folder with a summary, every row as CSV, and 20 random rows to look at closely.
-
-What the rows say stands in the plan; nothing is computed here but counts.
-"""
+"""The review pack of a plan: a folder with a summary, all rows as CSV, and 20 random rows to check closely."""
 
 from __future__ import annotations
 
@@ -37,19 +34,19 @@ Plan = Mapping[str, Any]
 
 
 def write_pack(folder: Path, plan: Plan) -> Path:
-    """Write `<folder>/<plan id>/` and return it; the same plan is written again over itself."""
+    """Writes `<folder>/<plan id>/`, replacing an earlier pack of the plan, and returns it."""
     pack = folder / str(plan["plan_id"])
     pack.mkdir(mode=0o700, exist_ok=True)
     rows: Sequence[Mapping[str, Any]] = plan["rows"]
     _write_csv(pack / "rows.csv", rows)
-    chosen = random.Random(str(plan["digest"]))  # noqa: S311 (the same sample for everybody who looks at this plan)
+    chosen = random.Random(str(plan["digest"]))  # noqa: S311 (the same sample for everyone who reviews this plan)
     _write_csv(pack / "samples.csv", chosen.sample(rows, min(SAMPLES, len(rows))))
     (pack / "summary.txt").write_text("\n".join(summary_lines(plan)) + "\n", encoding="utf-8")
     return pack
 
 
 def summary_lines(plan: Plan) -> Iterator[str]:
-    """What an approver reads first: totals, and rows and credits by code and lane."""
+    """The summary for approvers: totals, then rows and credits by code and lane."""
     rows: Sequence[Mapping[str, Any]] = plan["rows"]
     yield f"plan      {plan['plan_id']}"
     yield f"system    {plan['system']}"
@@ -69,7 +66,7 @@ def summary_lines(plan: Plan) -> Iterator[str]:
 
 
 def safe_cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula. Numbers stay numbers."""
+    """The value as a CSV cell that no spreadsheet interprets as a formula. Numbers stay numbers."""
     if value is None or isinstance(value, int):
         return value
     text = str(value)

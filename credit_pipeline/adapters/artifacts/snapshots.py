@@ -1,7 +1,6 @@
-"""The archive of snapshots: Parquet files that are never overwritten, named by run and content (port Snapshots).
+"""The Snapshots port: Parquet files that are never overwritten, named by run and content.
 
-`<folder>/<system>/<noun>/<run_id>.<sha12>.parquet`, read-only, in folders of our own account. What they mean, how long
-they are kept, and who refers to them is told elsewhere.
+`<folder>/<system>/<noun>/<run_id>.<sha12>.parquet`; files are read-only, folders private to our user.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.services.collect.ports import Pull, Snapshot
 
 _KEY = b"credit_pipeline"
-"""Where completeness and times stand in the file's own metadata, so that it explains itself without a database."""
+"""Metadata key for completeness and times, so that a file is self-describing without a database."""
 _PARTS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -46,9 +45,9 @@ class ParquetSnapshots:
         pull: Pull | None = None,
         audit_seq: int = 0,
     ) -> Snapshot:
-        """Stores the table and returns its reference. The same content of the same run twice is one file.
+        """Stores the table and returns its reference; the same content of the same run is stored once.
 
-        Raises StoreError where the folder cannot be written.
+        Raises StoreError if the folder cannot be written.
         """
         facts: dict[str, Any] = {
             "system": self._system,
@@ -82,9 +81,9 @@ class ParquetSnapshots:
         return _snapshot(facts, path, digest)
 
     def read(self, snapshot: Snapshot) -> pa.Table:
-        """The table as it was written. Raises StoreError where the file was changed or is missing.
+        """The table as it was written. Raises StoreError if the file was changed or is missing.
 
-        What this object wrote itself is handed back without reading it again.
+        A table that this object wrote is returned without reading the file.
         """
         if (written := self._written.get(snapshot.sha256)) is not None:
             return written
@@ -92,7 +91,7 @@ class ParquetSnapshots:
         return _without_facts(pq.read_table(pa.BufferReader(buffer)))
 
     def open(self, path: str | Path) -> Snapshot:
-        """The reference to a file of the archive, from the file alone; its content must fit its name."""
+        """The reference to an archived file, from the file alone. Raises StoreError if it was changed or is missing."""
         path = Path(path).absolute()
         buffer = self._verified(path, path.name.split(".")[-2] if path.name.count(".") >= 2 else "")
         facts = (pq.read_metadata(pa.BufferReader(buffer)).metadata or {}).get(_KEY)
@@ -101,7 +100,7 @@ class ParquetSnapshots:
         return _snapshot(json.loads(facts), path, hashlib.sha256(buffer).hexdigest())
 
     def _verified(self, path: Path, sha256: str) -> pa.Buffer:
-        """The file's bytes, mapped and not copied, after their hash was compared with (the beginning of) another."""
+        """The file's bytes, memory-mapped, after checking their hash against `sha256` or a prefix of it."""
         try:
             with pa.memory_map(str(path)) as source:
                 buffer = source.read_buffer()
@@ -112,7 +111,7 @@ class ParquetSnapshots:
         return buffer
 
     def _keep(self, unfinished: Path, path: Path, digest: str) -> None:
-        """Give the finished file its name, which a link does only where there is none yet."""
+        """Links the finished file to its name, which never overwrites; an existing file must have the same content."""
         try:
             os.link(unfinished, path)
         except FileExistsError:
@@ -123,7 +122,7 @@ class ParquetSnapshots:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for part in (".", _part(self._system), _part(noun)):
             folder = folder / part
-            folder.mkdir(mode=0o700, exist_ok=True)  # not by parents=True, which gives them the umask's mode
+            folder.mkdir(mode=0o700, exist_ok=True)  # parents=True would give parents the umask's mode
         return folder
 
     def _changed(self, path: Path) -> StoreError:
@@ -133,7 +132,7 @@ class ParquetSnapshots:
 
 
 class _Hashing(io.RawIOBase):
-    """A file that is hashed while it is written, so that it need not be read again."""
+    """A file that is hashed while it is written."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
@@ -161,7 +160,7 @@ def _write(table: pa.Table, facts: dict[str, Any], file: io.FileIO) -> str:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[tuple[io.FileIO, Path]]:
-    """A new file under a name that no reader looks for, gone at the end; what was linked stays."""
+    """A new file under a temporary name that is removed at the end; links to the file stay."""
     path = folder / f".{uuid4().hex}.unfinished"
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
@@ -184,6 +183,6 @@ def _without_facts(table: pa.Table) -> pa.Table:
     return table.replace_schema_metadata(metadata or None)
 
 
-def _part(word: str) -> str:
-    """A word as one part of a path: no separators, no dots, not empty, not too long."""
-    return _PARTS.sub("_", word)[:80] or "_"
+def _part(name: str) -> str:
+    """A name as one path segment: without separators or dots, not empty, at most 80 characters."""
+    return _PARTS.sub("_", name)[:80] or "_"

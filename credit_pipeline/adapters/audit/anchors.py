@@ -1,6 +1,6 @@
-"""Heads of the audit chain as they were noted outside the database: `<home>/anchors/<system>.jsonl`, a line a note.
+"""Anchors: heads of the audit chain noted outside the database, one per line of `<home>/anchors/<system>.jsonl`.
 
-Only ever appended to, readable by its owner alone. What a noted head proves is judged elsewhere.
+The file is append-only and readable by its owner only.
 """
 
 import json
@@ -17,22 +17,22 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Anchors:
-    """The noted heads of one system. `home` is the working folder."""
+    """The anchors of one system. `home` is the working folder."""
 
     def __init__(self, home: Path, system: str) -> None:
         self.path = home / "anchors" / f"{system}.jsonl"
         self._system = system
 
     def append(self, seq: int, head_hash: str, *, run_id: str, at: datetime) -> None:
-        """Notes a head. Raises StoreError where the file cannot be written."""
+        """Appends the head: sequence number, hash, time (UTC). Raises StoreError if the file cannot be written."""
         note = {"seq": seq, "hash": head_hash, "at": at.isoformat(timespec="seconds"), "run_id": run_id}
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
             with os.fdopen(os.open(self.path, flags, 0o600), "rb+", buffering=0) as file:
-                # A line that a full disk cut short must not swallow this one.
-                cut = file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
-                file.write(b"\n" * cut + json.dumps(note).encode() + b"\n")
+                # If a full disk cut the last line short, start a new one.
+                truncated = file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+                file.write(b"\n" * truncated + json.dumps(note).encode() + b"\n")
                 os.fsync(file.fileno())
         except OSError as error:
             raise StoreError(
@@ -41,7 +41,7 @@ class Anchors:
             ) from None
 
     def read(self) -> tuple[list[Anchor], list[str]]:
-        """Every noted head once, and the places of lines that hold none. Raises StoreError where it cannot be read."""
+        """All anchors without duplicates, and the places of invalid lines. Raises StoreError if it cannot be read."""
         found: dict[tuple[int, str], Anchor] = {}
         unreadable: list[str] = []
         for number, line in self._lines():
@@ -53,7 +53,7 @@ class Anchors:
         return list(found.values()), unreadable
 
     def set_aside(self) -> None:
-        """Keeps the notes under another name: the database was made anew, and its chain is another one."""
+        """Renames the file, because a recreated database starts another chain."""
         if self.path.exists():
             noted = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
             self.path.rename(self.path.with_suffix(f".until-{noted:%Y%m%dT%H%M%S}.jsonl"))

@@ -1,6 +1,6 @@
-"""The whole audit of a system, row by row (port AuditSnapshot), on psycopg: to verify and export it.
+"""The AuditSnapshot port on psycopg: streams the whole audit of a system, to verify or export it.
 
-Server-side cursors in one snapshot, because the chain may be longer than memory. Whether it agrees is judged elsewhere.
+Server-side cursors in one database snapshot, because the chain may not fit into memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Any
 
 from psycopg.rows import tuple_row
 
+from credit_pipeline.adapters.postgres.system_database import not_installed
 from credit_pipeline.adapters.postgres.transactions import Cursor, Transactions
 from credit_pipeline.domain.corrections.audit import COLUMNS, AuditedCorrection, AuditedGrant, AuditRow, TakenKey
-from credit_pipeline.domain.errors import NotInstalled
 
 PAGE = 2000
-"""Rows a fetch."""
+"""Rows per fetch."""
 
-# A cursor is planned for its first rows unless told otherwise; these are read to the end.
+# By default a cursor is planned for its first rows only; these are read to the end.
 _LIMITS = """
 SET LOCAL transaction_read_only = on;
 SET LOCAL row_security = off;
@@ -24,7 +24,7 @@ SET LOCAL cursor_tuple_fraction = 1;
 SET LOCAL statement_timeout = '10min'
 """
 _HEAD = "SELECT audit_seq, audit_hash FROM credit_pipeline.control WHERE system = %s"
-# Leans on the primary key.
+# Uses the primary key.
 _ROWS = f"""
 SELECT a.seq, a.payload, a.prev_hash, a.hash, {", ".join(f"a.{name}" for name, _ in COLUMNS)}
 FROM credit_pipeline.audit AS a WHERE a.system = %s ORDER BY a.seq
@@ -32,7 +32,7 @@ FROM credit_pipeline.audit AS a WHERE a.system = %s ORDER BY a.seq
 _KEYS = """
 SELECT t.audit_seq, t.key FROM credit_pipeline.taken_key AS t WHERE t.system = %s ORDER BY t.audit_seq, t.key
 """
-# The key is made of the columns as `GrantKey` makes it.
+# Builds the key as `GrantKey` does.
 _CORRECTIONS = """
 SELECT coalesce(c.audit_seq, 0), c.plan_id, c.seq, c.account, c.outcome,
        coalesce(c.grant_credits, 0) + c.total_delta - c.used_delta,
@@ -52,7 +52,7 @@ SELECT plan_id, digest, state, as_of, created_at, created_by, run_id, population
        failures, finished_at
 FROM credit_pipeline.correction_plan WHERE system = %s AND plan_id = ANY (%s) ORDER BY created_at, plan_id
 """
-# An approval binds to row digests, so one of an earlier plan may have released a row of these.
+# An approval binds to row digests, so one of an earlier plan may have released a row of these plans.
 _APPROVALS = """
 WITH changed AS (
     SELECT DISTINCT c.digest FROM credit_pipeline.correction AS c
@@ -68,7 +68,7 @@ ORDER BY a.id
 
 @contextmanager
 def audit_snapshot(transactions: Transactions, system: str) -> Iterator["PostgresAudit"]:
-    """The audit as it stands now, in a transaction that reads only."""
+    """The audit as of now, in a read-only transaction."""
     with transactions.begin(snapshot=True) as cursor:
         cursor.execute(_LIMITS)
         yield PostgresAudit(cursor, system)
@@ -82,12 +82,10 @@ class PostgresAudit:
         self._system = system
 
     def head(self) -> tuple[int, str]:
-        """The chain's head: (sequence number, hash). Raises NotInstalled where the system has none."""
+        """The chain's head: (sequence number, hash). Raises NotInstalled if there is none."""
         row = self._cursor.execute(_HEAD, (self._system,)).fetchone()
         if row is None:
-            raise NotInstalled(
-                f"{self._system}: not installed in this database: run `credit-pipeline init {self._system}`"
-            )
+            raise not_installed(self._system)
         return row["audit_seq"], row["audit_hash"]
 
     def rows(self) -> Iterator[AuditRow]:
@@ -100,11 +98,11 @@ class PostgresAudit:
         return (TakenKey(*row) for row in self._stream("keys", _KEYS))
 
     def corrections(self) -> Iterator[AuditedCorrection]:
-        """Every correction that says it was changed or names an audit row, by audit row."""
+        """Every correction with outcome `changed` or an audit row, by audit row."""
         return (AuditedCorrection(*row) for row in self._stream("corrections", _CORRECTIONS))
 
     def grants(self) -> Iterator[AuditedGrant]:
-        """Every grant of ours, by the audit row of its key."""
+        """Every grant that we made, by the audit row of its key."""
         return (AuditedGrant(*row) for row in self._stream("grants", _GRANTS))
 
     def plans(self, plan_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
@@ -112,7 +110,7 @@ class PostgresAudit:
         return self._cursor.execute(_PLANS, (self._system, list(plan_ids))).fetchall()
 
     def approvals(self, plan_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        """The decisions about these plans, and earlier ones about rows that were changed in them, oldest first."""
+        """The decisions about these plans, and earlier ones that released rows changed in them, oldest first."""
         return self._cursor.execute(_APPROVALS, {"system": self._system, "plans": list(plan_ids)}).fetchall()
 
     def _stream(self, name: str, query: str) -> Iterator[tuple[Any, ...]]:

@@ -1,1 +1,1 @@
-"""Stores what people decide about findings: acknowledgements, acceptances, exemptions, the kill switch."""
+"""Stores what people decide: acknowledgements, acceptances, exemptions, the kill switch."""

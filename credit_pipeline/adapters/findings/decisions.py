@@ -1,7 +1,4 @@
-"""Statements about the life of findings: listing them, acknowledging and accepting them, each with who and why.
-
-Runs inside a transaction of `lifecycle_store.py`. What a run finds, finds again or resolves is `memory_record`'s.
-"""
+"""Lists, acknowledges and accepts findings, inside the caller's transaction; each decision records who and why."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +8,7 @@ from credit_pipeline.adapters.postgres.transactions import Cursor, Row
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.services.findings.ports import Chosen, Decided, KnownMismatch, NamedMismatch
 
-# An acceptance that ran out counts as open, also before the next run says so.
+# An expired acceptance counts as open even before the next run.
 _LIFE = """
 FROM credit_pipeline.mismatch AS m
 CROSS JOIN LATERAL (SELECT m.state = 'accepted' AND coalesce(m.accepted_until <= %(now)s, false) AS over) AS life
@@ -25,7 +22,7 @@ WHERE m.system = %(system)s
 """
 _COUNTS = "SELECT present.state, count(*) AS findings" + _LIFE + _CHOSEN + "GROUP BY present.state"
 _NAMED = "SELECT m.fingerprint, m.account, m.code, present.state" + _LIFE + _CHOSEN + "ORDER BY m.fingerprint"
-# The newest decision leans on act_subject.
+# Uses act_subject to find the latest decision.
 _KNOWN = (
     """
 SELECT m.fingerprint, m.account, m.billing_id, m.code, m.severity, m.lane, m.is_event, present.state, m.delta,
@@ -43,7 +40,7 @@ LEFT JOIN LATERAL (
     + _CHOSEN
     + "AND present.state = ANY (%(states)s) ORDER BY opened_at, m.fingerprint"
 )
-# In one order, so that two people who decide about many at once do not wait for each other in a circle.
+# Locks in a fixed order, so that two people who decide about many findings at once do not deadlock.
 _LOCK = """
 SELECT FROM credit_pipeline.mismatch
 WHERE system = %(system)s AND fingerprint = ANY (%(fingerprints)s) ORDER BY fingerprint FOR NO KEY UPDATE
@@ -83,26 +80,26 @@ FROM changed RETURNING subject
 
 def known(cursor: Cursor, system: str, states: Sequence[str], chosen: Chosen, now: datetime) -> list[KnownMismatch]:
     """Findings in these states, longest open first."""
-    return [_known(row) for row in cursor.execute(_KNOWN, {**_words(system, chosen, now), "states": list(states)})]
+    return [_known(row) for row in cursor.execute(_KNOWN, {**_params(system, chosen, now), "states": list(states)})]
 
 
 def named(cursor: Cursor, system: str, chosen: Chosen, now: datetime) -> list[NamedMismatch]:
-    """Findings in any state, by name only."""
+    """Findings in any state, with fingerprint, account, code and state only."""
     return [
         NamedMismatch(
             fingerprint=row["fingerprint"], account_id=AccountId(row["account"]), code=row["code"], state=row["state"]
         )
-        for row in cursor.execute(_NAMED, _words(system, chosen, now))
+        for row in cursor.execute(_NAMED, _params(system, chosen, now))
     ]
 
 
 def counts(cursor: Cursor, system: str, chosen: Chosen, now: datetime) -> dict[str, int]:
-    """State → findings."""
-    return {row["state"]: row["findings"] for row in cursor.execute(_COUNTS, _words(system, chosen, now))}
+    """State → number of findings."""
+    return {row["state"]: row["findings"] for row in cursor.execute(_COUNTS, _params(system, chosen, now))}
 
 
 def acknowledge(cursor: Cursor, system: str, fingerprints: Sequence[str], decided: Decided, now: datetime) -> list[str]:
-    """Those that were open are acknowledged now, and returned."""
+    """Acknowledges the open ones among these and returns their fingerprints."""
     return _decide(cursor, _ACKNOWLEDGE, system, fingerprints, decided, now, None)
 
 
@@ -114,7 +111,7 @@ def accept(
     now: datetime,
     until: datetime | None,
 ) -> list[str]:
-    """Those that were not resolved are accepted now, and returned."""
+    """Accepts the unresolved ones among these and returns their fingerprints. `until` None: for good."""
     return _decide(cursor, _ACCEPT, system, fingerprints, decided, now, until)
 
 
@@ -127,13 +124,13 @@ def _decide(
     now: datetime,
     until: datetime | None,
 ) -> list[str]:
-    words = {"system": system, "fingerprints": list(fingerprints), "now": now, "until": until}
-    words |= {"who": decided.who, "reason": decided.reason}
-    cursor.execute(_LOCK, words)
-    return sorted(row["subject"] for row in cursor.execute(statement.encode(), words))
+    params = {"system": system, "fingerprints": list(fingerprints), "now": now, "until": until}
+    params |= {"who": decided.who, "reason": decided.reason}
+    cursor.execute(_LOCK, params)
+    return sorted(row["subject"] for row in cursor.execute(statement.encode(), params))
 
 
-def _words(system: str, chosen: Chosen, now: datetime) -> dict[str, Any]:
+def _params(system: str, chosen: Chosen, now: datetime) -> dict[str, Any]:
     return {
         "system": system,
         "now": now,

@@ -1,7 +1,6 @@
-"""The life of findings, exemptions and the kill switch in our own schema (port Lifecycle), on psycopg.
+"""The Lifecycle port on psycopg: findings, exemptions and the kill switch in our own schema.
 
-Every change is written with its row of `credit_pipeline.act` in one transaction; the product is never touched. The
-statements about findings are in `mismatch_decisions.py`; which findings a person may mean is `services/lifecycle.py`'s.
+Every change and its row in `credit_pipeline.act` are written in one transaction. Product tables are not touched.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,21 +8,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from credit_pipeline.adapters.findings import decisions as mismatch_decisions
-from credit_pipeline.adapters.postgres.connections import libpq_url
-from credit_pipeline.adapters.postgres.transactions import Cursor, Row, Transactions
+from credit_pipeline.adapters.postgres.system_database import SystemDatabase, not_installed
+from credit_pipeline.adapters.postgres.transactions import Cursor, Row
 from credit_pipeline.config.system import CreditSystem
-from credit_pipeline.domain.errors import DecisionError, NotInstalled
+from credit_pipeline.domain.errors import DecisionError
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.findings.ports import Chosen, Decided, Exemption, KnownMismatch, NamedMismatch, Stopped
 
-# A batch that is being applied holds the control row for at most a minute, a recorder its findings for seconds. Times
-# come back in UTC: one of the year 9999 has no other.
-_PATIENCE = "SET LOCAL lock_timeout = '70s'; SET LOCAL statement_timeout = '80s'; SET LOCAL TimeZone = 'UTC'"
+# A batch that is being applied locks the control row for up to a minute, a recorder its findings for seconds. Times are
+# returned in UTC, because a time in the year 9999 may overflow in another zone.
+_LIMITS = "SET LOCAL lock_timeout = '70s'; SET LOCAL statement_timeout = '80s'; SET LOCAL TimeZone = 'UTC'"
 
 _EXEMPTIONS = """
 SELECT account, reason, until, set_by, set_at FROM credit_pipeline.exemption WHERE system = %s ORDER BY account
 """
-# Both halves see the table as it was before: `was` is the exemption that this one replaces.
+# Both parts see the table as it was before: `was` is the exemption that this one replaces.
 _EXEMPT = """
 WITH made AS (
     INSERT INTO credit_pipeline.exemption AS e (system, account, reason, until, set_by)
@@ -55,8 +54,8 @@ SELECT c.stopped_at, c.stop_reason, (
     ORDER BY a.id LIMIT 1) AS who
 FROM credit_pipeline.control AS c WHERE c.system = %(system)s
 """
-# Batches hold it shared, one after the other (`admit`): who waits for it goes before the next one.
-_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.stop ' || %(system)s, 0))"
+# Each batch holds this lock shared (SQL function `admit`), so a waiter is served before the next batch.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.stop ' || %(system)s, 0))"
 _SWITCH = (
     "SELECT c.stopped_at, c.stop_reason FROM credit_pipeline.control AS c WHERE c.system = %(system)s FOR NO KEY UPDATE"
 )
@@ -74,20 +73,14 @@ VALUES (%(system)s, %(what)s, %(who)s, %(reason)s,
 """
 
 
-class PostgresLifecycle:
-    """The Lifecycle of one system. Opens its connection when first asked; `clock` says when an acceptance is over."""
+class PostgresLifecycle(SystemDatabase):
+    """The Lifecycle of one system. Connects on first use. `clock` decides when an acceptance has expired."""
 
     def __init__(
         self, url: str, system: CreditSystem, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self._system = system.name
-        env = system.store.url_env
-        self._transactions = Transactions(libpq_url(url, system.name, env), system.name, env)
+        super().__init__(url, system)
         self._clock = clock
-
-    def close(self) -> None:
-        """Ends the connection; a later call opens another."""
-        self._transactions.close()
 
     def mismatches(self, states: Sequence[str], chosen: Chosen) -> Sequence[KnownMismatch]:
         """Findings in these states, longest open first."""
@@ -95,27 +88,27 @@ class PostgresLifecycle:
             return mismatch_decisions.known(cursor, self._system, states, chosen, self._clock())
 
     def named(self, chosen: Chosen) -> Sequence[NamedMismatch]:
-        """Findings in any state, by name only."""
+        """Findings in any state, with fingerprint, account, code and state only."""
         with self._begin() as cursor:
             return mismatch_decisions.named(cursor, self._system, chosen, self._clock())
 
     def counts(self, chosen: Chosen) -> Mapping[str, int]:
-        """State → findings."""
+        """State → number of findings."""
         with self._begin() as cursor:
             return mismatch_decisions.counts(cursor, self._system, chosen, self._clock())
 
     def acknowledge(self, fingerprints: Sequence[str], decided: Decided) -> Sequence[str]:
-        """Notes that somebody looks after these. Returns those that were open."""
+        """Acknowledges findings. Returns the fingerprints of those that were open."""
         with self._begin() as cursor:
             return mismatch_decisions.acknowledge(cursor, self._system, fingerprints, decided, self._clock())
 
     def accept(self, fingerprints: Sequence[str], decided: Decided, *, until: datetime | None) -> Sequence[str]:
-        """Makes these count no more, until then. Returns those it changed."""
+        """Accepts findings until `until` (None: for good). Returns the fingerprints of those accepted."""
         with self._begin() as cursor:
             return mismatch_decisions.accept(cursor, self._system, fingerprints, decided, self._clock(), until)
 
     def exemptions(self) -> Sequence[Exemption]:
-        """Every exemption, those that ran out too."""
+        """Every exemption, including expired ones."""
         with self._begin() as cursor:
             rows = cursor.execute(_EXEMPTIONS, (self._system,)).fetchall()
         return [
@@ -130,18 +123,18 @@ class PostgresLifecycle:
         ]
 
     def exempt(self, accounts: Sequence[AccountId], decided: Decided, *, until: datetime | None) -> Sequence[AccountId]:
-        """Leaves these accounts alone. Returns those that were exempt already, with other words."""
+        """Exempts accounts from corrections. Returns those whose earlier exemption it replaces."""
         distinct = sorted(set(accounts))
-        words = {"accounts": distinct, "until": until, "who": decided.who, "reason": decided.reason}
+        params = {"accounts": distinct, "until": until, "who": decided.who, "reason": decided.reason}
         with self._begin() as cursor:
-            rows = cursor.execute(_EXEMPT, {**words, "system": self._system}).fetchall()
+            rows = cursor.execute(_EXEMPT, {**params, "system": self._system}).fetchall()
         return sorted(AccountId(row["subject"]) for row in rows if row["again"])
 
     def end_exemptions(self, accounts: Sequence[AccountId], decided: Decided) -> None:
-        """Ends all of them or none. Raises DecisionError naming one that is not exempt."""
-        words = {"system": self._system, "accounts": list(accounts), "who": decided.who, "reason": decided.reason}
+        """Ends all these exemptions or none. Raises DecisionError, naming an account that is not exempt."""
+        params = {"system": self._system, "accounts": list(accounts), "who": decided.who, "reason": decided.reason}
         with self._begin() as cursor:
-            ended = {row["subject"] for row in cursor.execute(_END, words)}
+            ended = {row["subject"] for row in cursor.execute(_END, params)}
             absent = [account for account in accounts if account not in ended]
             if absent:
                 raise DecisionError(
@@ -150,7 +143,7 @@ class PostgresLifecycle:
                 )
 
     def stopped(self) -> Stopped | None:
-        """Since when nothing is applied, or None."""
+        """Since when, by whom and why the kill switch is set, or None."""
         with self._begin() as cursor:
             row = self._control(cursor, _STOPPED)
         if row["stopped_at"] is None:
@@ -158,35 +151,33 @@ class PostgresLifecycle:
         return Stopped(since=row["stopped_at"], by=row["who"], reason=row["stop_reason"])
 
     def stop(self, decided: Decided) -> bool:
-        """Sets the kill switch, after the batch under way. False where it was set already; then it stays as it is."""
+        """Sets the kill switch after the current batch. False if it was already set, which changes nothing."""
         return self._switch(_STOP, decided, stop=True)
 
     def resume(self, decided: Decided) -> bool:
-        """Clears the kill switch. False where it was not set."""
+        """Clears the kill switch. False if it was not set."""
         return self._switch(_RESUME, decided, stop=False)
 
     def _switch(self, statement: str, decided: Decided, *, stop: bool) -> bool:
-        words = {"system": self._system, "who": decided.who, "reason": decided.reason}
+        params = {"system": self._system, "who": decided.who, "reason": decided.reason}
         with self._begin() as cursor:
-            cursor.execute(_TURN, words)
+            cursor.execute(_LOCK, params)
             before = self._control(cursor, _SWITCH)
             if (before["stopped_at"] is not None) is stop:
                 return False
-            noted = {**words, **before, "what": "stop" if stop else "resume"}
-            cursor.execute(statement.encode(), words)
+            noted = {**params, **before, "what": "stop" if stop else "resume"}
+            cursor.execute(statement.encode(), params)
             cursor.execute(_SWITCHED, noted)
             return True
 
     def _control(self, cursor: Cursor, query: str) -> Row:
         row = cursor.execute(query.encode(), {"system": self._system}).fetchone()
         if row is None:
-            raise NotInstalled(
-                f"{self._system}: not installed in this database: run `credit-pipeline init {self._system}`"
-            )
+            raise not_installed(self._system)
         return row
 
     @contextmanager
     def _begin(self) -> Iterator[Cursor]:
         with self._transactions.begin() as cursor:
-            cursor.execute(_PATIENCE)
+            cursor.execute(_LIMITS)
             yield cursor

@@ -1,1 +1,1 @@
-"""What earlier runs left behind, in the product's database or, for report-only installs, in the home folder."""
+"""What earlier runs recorded: in the product's database or, with read-only access, on the history server."""

@@ -1,8 +1,8 @@
-"""Our schema where a product's database has none, for who may only read there: a database of its own a product's.
+"""Keeps our schema in a separate database, one per product database, when we have read-only access.
 
-It is on the server that keeps Dagster's history: the working folder's own, unless a variable names another. Who starts
-that server is the caller's business. There are no write functions, so nothing can be applied from here; what a look
-leaves is written by the same code as in a product's database, which alone counts once `init` was run there.
+The database is on the server that keeps Dagster's history: that of the working folder, unless a variable names another.
+It has no write functions, so nothing can be applied from it. Once `init` has run in the product's database, only the
+schema there counts.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ DAGSTER_URL = "CREDIT_PIPELINE_DAGSTER_URL"
 HOME = "CREDIT_PIPELINE_HOME"
 
 Server = Callable[[], str | None]
-"""The URL of any database of the server, asked for when it is needed; None where there is none."""
+"""Returns the URL of a database on the history server, or None if there is no server. Called only when needed."""
 Place = tuple[CreditSystem, str]
-"""Where our schema is: its URL, and the system whose `url_env` is the word that sentences have for it."""
+"""Where our schema is: the system, whose `url_env` names the database in error messages, and its URL."""
 
-# The catalogue is open to everybody: a schema that may not be used is told from one that is not there.
+# Everyone may read the catalogue, so a schema without access is distinguished from a missing one.
 _SCHEMA = """
 SELECT c.oid IS NOT NULL AS there,
        coalesce(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
@@ -39,17 +39,17 @@ LEFT JOIN (pg_catalog.pg_namespace AS n
 """
 _INSTALLED = "SELECT FROM credit_pipeline.control WHERE system = %s"
 _MAY_ASK = "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may"
-_CLUSTER = "SELECT system_identifier::text AS word FROM pg_catalog.pg_control_system()"
-_ADDRESS = "SELECT pg_catalog.inet_server_addr()::text || ':' || pg_catalog.inet_server_port()::text AS word"
+_CLUSTER = "SELECT system_identifier::text AS place FROM pg_catalog.pg_control_system()"
+_ADDRESS = "SELECT pg_catalog.inet_server_addr()::text || ':' || pg_catalog.inet_server_port()::text AS place"
 
 _EXISTS = "SELECT FROM pg_catalog.pg_database WHERE datname = %s"
 _LIMITS = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '60s'"
-# Two first looks at once take turns.
+# Serialises concurrent first runs.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('credit_pipeline init'))"
 _CONTROL = "SELECT pg_catalog.to_regclass('credit_pipeline.control') IS NOT NULL AS there"
 _RENEWED = "SELECT FROM credit_pipeline.control WHERE system = %s AND config_hash = %s"
-# Nothing is decided about a plan that is only shown, so a new one has nothing to inherit. Without pins no guard lets a
-# live run pass.
+# Plans here are only shown and never approved, so a new plan has no approvals to inherit. Without pins the guards
+# refuse every live run.
 _NOTHING_TO_INHERIT = """
 CREATE OR REPLACE FUNCTION credit_pipeline.inherit(plan_id text) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS ''
@@ -61,20 +61,20 @@ ON CONFLICT (system) DO UPDATE SET config_hash = EXCLUDED.config_hash
 
 
 def server_of(environ: Mapping[str, str]) -> Server | None:
-    """The server that a variable names; None where none does."""
+    """The history server that the environment names, or None."""
     url = environ.get(DAGSTER_URL, "").strip()
     return (lambda: url) if url else None
 
 
-def history_word(environ: Mapping[str, str]) -> str:
-    """The variable by which a person reaches that server, for sentences."""
+def history_variable(environ: Mapping[str, str]) -> str:
+    """The variable to name in error messages about that server."""
     return DAGSTER_URL if server_of(environ) else HOME
 
 
 def database_for(cursor: Cursor, system: str) -> str | None:
-    """What the history of this product's database is called at home; None where our schema is here.
+    """The name of the history database for this product's database; None if our schema is in the product's database.
 
-    None too where there is one that may not be read: our own corrections would look like losses.
+    Also None if there is a schema that may not be read: without it our own corrections would look like losses.
     """
     row = cursor.execute(_SCHEMA).fetchone()
     assert row is not None
@@ -84,9 +84,9 @@ def database_for(cursor: Cursor, system: str) -> str | None:
 
 
 def open_history(system: CreditSystem, url: str, name: str, env: str) -> Place:
-    """The history of that name on the server of `url`, made or brought to the newest version where need be.
+    """The history database `name` on the server of `url`, created or upgraded if needed.
 
-    `env` is the variable that a sentence names. Raises StoreError where the server does not let it be made.
+    `env` is the variable that error messages name. Raises StoreError if the server refuses to create it.
     """
     server = libpq_url(url, system.name, env)
     here = make_conninfo(server, dbname=name)
@@ -98,7 +98,7 @@ def open_history(system: CreditSystem, url: str, name: str, env: str) -> Place:
 
 
 def left_behind(system: CreditSystem, product: str, server: Server, env: str) -> Place | None:
-    """The history at home of the product's database at `product`, whatever is installed there; None where none is."""
+    """The history kept for the product's database at `product` before `init`, or None."""
     asked = Transactions(libpq_url(product, system.name, system.store.url_env), system.name, system.store.url_env)
     with closing(asked) as transactions, transactions.begin() as cursor:
         name = _name(cursor, system.name)
@@ -109,13 +109,13 @@ def left_behind(system: CreditSystem, product: str, server: Server, env: str) ->
 
 
 def _name(cursor: Cursor, system: str) -> str:
-    """By what pins are compared with too: the cluster, which a replica shares, and the database in it."""
+    """A name by cluster and database, as in the pins; a replica shares its primary's."""
     may = cursor.execute(_MAY_ASK).fetchone()
     assert may is not None
     row = cursor.execute(_CLUSTER if may["may"] else _ADDRESS).fetchone()
     assert row is not None
-    words = f"{row['word']}/{cursor.connection.info.dbname}/{system}"
-    return f"history_{system[:32]}_{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+    identity = f"{row['place']}/{cursor.connection.info.dbname}/{system}"
+    return f"history_{system[:32]}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def _exists(server: str, name: str, system: str, env: str) -> bool:
@@ -126,11 +126,11 @@ def _exists(server: str, name: str, system: str, env: str) -> bool:
 def _create(server: str, name: str, system: str, env: str) -> None:
     connection = connect(server, system, env)
     with translated(system, env), closing(connection):
-        connection.autocommit = True  # a database is not made in a transaction
+        connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
         try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-            return  # another look was first
+            return  # created by a concurrent run
 
 
 def _is_ready(url: str, system: CreditSystem, env: str) -> bool:
@@ -152,7 +152,7 @@ def _install(url: str, system: CreditSystem, env: str) -> None:
 
 
 def _version() -> str:
-    """Of all that an install here is made of: where it is another one, it is made again."""
+    """A hash of everything installed here: a history database with another hash is upgraded."""
     folder = files("credit_pipeline.adapters.install") / "migrations" / "sql"
     texts = [file.read_text(encoding="utf-8") for file in sorted(folder.iterdir(), key=lambda file: file.name)]
     return hashlib.sha256("\n".join((*texts, _NOTHING_TO_INHERIT)).encode()).hexdigest()

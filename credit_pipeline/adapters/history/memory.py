@@ -1,8 +1,6 @@
-"""What earlier runs left behind, in our own schema of the product's database (port MemoryStore).
+"""The MemoryStore port: what earlier runs recorded in our own schema of the product's database.
 
-The class that owns the connections and its short questions live here; the longer ones are `memory_record`,
-`memory_recall`, `memory_waiting` and `balance_history`. Saved plans and the audit are `plan_store`'s. Transactions
-only, nothing kept in the session.
+Only transactions, no session state, so that a connection pooler may stand in between.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +16,8 @@ from credit_pipeline.adapters.history import recall as memory_recall
 from credit_pipeline.adapters.history import record as memory_record
 from credit_pipeline.adapters.history import waiting as memory_waiting
 from credit_pipeline.adapters.postgres.connections import arrow_transaction, libpq_url, remember_setting
-from credit_pipeline.adapters.postgres.transactions import Cursor, Row, Transactions
+from credit_pipeline.adapters.postgres.system_database import SystemDatabase, has_table
+from credit_pipeline.adapters.postgres.transactions import Cursor, Row
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.plans.catalogue import YearlyMode
@@ -27,29 +26,22 @@ from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.tables import OBSERVATIONS
 from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow, WaitingFinding
 
-# Times come back in UTC whatever the database's own zone: fingerprints and evidence hold their text.
+# Times are returned in UTC whatever the database's time zone, because fingerprints and evidence contain their text.
 _READING = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'"
 
-# Where it may not be read it is as good as absent: without it there is a report, only without history.
-_CONTROL = """
-SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = 'credit_pipeline' AND c.relname = 'control'
-  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-"""
-_INSTALLED = "SELECT FROM credit_pipeline.control WHERE system = %s"
-# Read as COPY, which takes no parameters: the system's name is handed over as a setting.
+# Runs as COPY, which takes no parameters: the system's name is passed as a setting.
 _OBSERVATIONS = """
 SELECT account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of,
        unanswered_since, gap
 FROM credit_pipeline.observation WHERE system = (SELECT current_setting('credit_pipeline.system'))
 """
-# Leans on snapshot_pkey, read backwards.
+# Uses snapshot_pkey in reverse.
 _LAST = """
 SELECT run_id, as_of, answered, population, audit_seq, files FROM credit_pipeline.snapshot
 WHERE system = %s ORDER BY as_of DESC LIMIT 1
 """
-# Leans on mismatch_open, mismatch_until and audit_pkey. What the last collection could not have seen the chain tells,
-# not the clocks; an acceptance for a time may have run out.
+# Uses mismatch_open, mismatch_until and audit_pkey. Corrections since the last collection are found by the audit
+# chain's sequence, not by clocks; a temporary acceptance may have expired.
 _WATCHED = """
 SELECT account FROM credit_pipeline.mismatch WHERE system = %(system)s AND state IN ('open', 'acknowledged')
 UNION
@@ -71,34 +63,27 @@ ORDER BY opened_at, fingerprint LIMIT %(limit)s
 """
 
 
-class PostgresMemory:
-    """The MemoryStore of one system. Opens its connection when first asked.
+class PostgresMemory(SystemDatabase):
+    """The MemoryStore of one system. Connects on first use.
 
-    What a collection leaves is written through `recorder`, a system and its URL, where reading has a login of its own.
+    Collections are recorded through `recorder`, a system and its URL, if reading has its own login.
     """
 
     def __init__(self, system: CreditSystem, url: str, *, recorder: tuple[CreditSystem, str] | None = None) -> None:
-        self._system = system.name
+        super().__init__(url, system)
         self._env = system.store.url_env
         self._upfront = [plan.name for plan in system.catalogue.plans if plan.yearly is YearlyMode.UPFRONT]
         self._url = libpq_url(url, system.name, self._env)
-        self._transactions = Transactions(self._url, system.name, system.store.url_env)
         writing, writable = recorder or (system, url)
         self._recorder = libpq_url(writable, system.name, writing.store.url_env), writing.store.url_env
 
-    def close(self) -> None:
-        """Ends the connection; a later call opens another."""
-        self._transactions.close()
-
     def installed(self) -> bool:
-        """Whether `init` has been run for this system; false where our schema is absent."""
+        """Whether `init` has been run for this system."""
         with self._reading() as cursor:
-            if cursor.execute(_CONTROL).fetchone() is None:
-                return False
-            return cursor.execute(_INSTALLED, (self._system,)).fetchone() is not None
+            return has_table(cursor, self._system, "control")
 
     def absent(self) -> str | None:
-        """What the history of this database is called elsewhere (`home_history`); None where our schema is here."""
+        """The name of this database's history on the history server; None if our schema is in this database."""
         with self._reading() as cursor:
             return home_history.database_for(cursor, self._system)
 
@@ -116,40 +101,40 @@ class PostgresMemory:
         return CollectionRecord(**row) if row else None
 
     def remembered(self, accounts: Sequence[AccountId], now: datetime) -> Mapping[AccountId, Memory]:
-        """All that is remembered of these accounts. Every account asked for is in the answer."""
+        """Account → Memory, for every account given."""
         with self._reading() as cursor:
             return memory_recall.recall(cursor, self._system, accounts, now, self._upfront)
 
     def watched(self) -> frozenset[AccountId]:
-        """Accounts to judge whatever their balance: open mismatches, corrections since the last observation."""
+        """Accounts to judge even if unchanged: with open findings, or corrected since the last collection."""
         with self._reading() as cursor:
             return frozenset(row["account"] for row in cursor.execute(_WATCHED, {"system": self._system}))
 
     def exempt(self, now: datetime) -> frozenset[AccountId]:
-        """Accounts exempted by a person, at `now`."""
+        """Accounts that a person exempted, as of `now`."""
         with self._reading() as cursor:
             return frozenset(row["account"] for row in cursor.execute(_EXEMPT, (self._system, now)))
 
     def waiting(self, now: datetime) -> list[WaitingFinding]:
-        """Open and acknowledged findings, without those that our corrections answered since the last collection."""
+        """Open and acknowledged findings that no correction since the last collection addressed."""
         with self._reading() as cursor:
             last = cursor.execute(_LAST, (self._system,)).fetchone()
             return memory_waiting.waiting(cursor, self._system, now, last["audit_seq"] if last else 0)
 
     def collections(self, since: datetime, most: int) -> list[datetime]:
-        """When the complete collections since then were read, oldest first; at most `most`, the newest among them."""
+        """Times (UTC) of complete collections since `since`, oldest first; at most `most`, always with the newest."""
         with self._reading() as cursor:
             return balance_history.collections(cursor, self._system, since, most)
 
     def balances_at(self, times: Sequence[datetime]) -> list[BalancePoint]:
-        """What all accounts held together at these times of collections, in their order."""
+        """The sums of all accounts' credits at these collection times, in order."""
         with self._reading() as cursor:
             return balance_history.balances_at(cursor, self._system, times)
 
     def mismatches(
         self, now: datetime, *, states: Sequence[str] = ("open", "acknowledged"), limit: int = 1_000
     ) -> list[dict[str, Any]]:
-        """The longest-open findings in these states; `age` counts from the current opening."""
+        """Findings in these states, longest open first; `age` counts from the current opening."""
         facts = {"system": self._system, "now": now, "states": list(states), "limit": limit}
         with self._reading() as cursor:
             rows: list[Row] = cursor.execute(_MISMATCHES, facts).fetchall()
@@ -163,9 +148,9 @@ class PostgresMemory:
         mismatches: Sequence[MismatchRow],
         closed: Sequence[tuple[str, str]],
     ) -> None:
-        """One transaction for all that a complete collection taught; the same collection twice is a no-op.
+        """Records a complete collection in one transaction; recording the same one again changes nothing.
 
-        Raises StoreError where it was read before the last one recorded, NotInstalled before `init`.
+        Raises StoreError if it was read before the last recorded one, NotInstalled before `init`.
         """
         url, env = self._recorder
         with arrow_transaction(url, self._system, env, read_only=False) as cursor:

@@ -1,6 +1,6 @@
-"""What our schema remembers of given accounts, as the domain's Memory. Reads only; writing is `memory_record`'s.
+"""Reads what our schema remembers of given accounts, as the domain's Memory.
 
-Each table is asked once for a portion of accounts, through the index that begins with (system, account).
+Each table is queried once per 5,000 accounts, through its index on (system, account).
 """
 
 from bisect import bisect_left
@@ -23,16 +23,16 @@ from credit_pipeline.domain.subjects.account import (
 from credit_pipeline.domain.subjects.ids import AccountId
 
 WINDOW = timedelta(days=62)
-"""How far back states and marks are remembered (semantics §5)."""
+"""How far back states and marks are read (semantics §5)."""
 UPFRONT_WINDOW = timedelta(days=366 + 31)
-"""How far back the marks of plans granted a year at once are."""
+"""How far back marks of plans that grant a year at once are read."""
 PORTION = 5_000
 
 _RUNS = """
 SELECT as_of, audit_seq FROM credit_pipeline.snapshot WHERE system = %(system)s AND as_of BETWEEN %(since)s AND %(now)s
 ORDER BY as_of
 """
-# The current version was seen until it had no answer, else until the last complete collection.
+# The current version was seen until billing stopped answering, else until the last complete collection.
 _SIGHTINGS = """
 SELECT account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of, seen_until,
        gap
@@ -58,8 +58,8 @@ _GRANTS = """
 SELECT account, plan, period_start, credits, reversed_at IS NOT NULL AS reversed
 FROM credit_pipeline."grant" WHERE system = %(system)s AND account = ANY (%(accounts)s) ORDER BY period_start
 """
-# An event whose acceptance ran out is open again: nothing else would tell of it. Other findings are found anew. Whether
-# a state that an undo put back is still the same one is judged (domain/undone.py), and not by the finding's name.
+# An event whose acceptance expired is open again, because nothing would find it again; other findings are found again.
+# Whether a state that an undo restored is still the same is judged by the domain, not by the fingerprint.
 _MISMATCHES = """
 SELECT m.account, m.fingerprint, m.code, m.is_event, m.first_seen, m.evidence,
        CASE WHEN life.over THEN 'open' ELSE m.state END AS state,
@@ -78,21 +78,21 @@ ORDER BY opened_at, fingerprint
 def recall(
     cursor: Cursor, system: str, accounts: Sequence[AccountId], now: datetime, upfront: Sequence[str]
 ) -> dict[AccountId, Memory]:
-    """All that is remembered of these accounts, each of which is in the answer. `upfront`: plans granted yearly."""
-    asked = {
+    """Account → Memory, for every account given. `upfront`: names of plans that grant a year at once."""
+    params = {
         "system": system,
         "now": now,
         "since": now - WINDOW,
         "upfront": list(upfront),
         "upfront_since": now - UPFRONT_WINDOW,
     }
-    runs = cursor.execute(_RUNS, asked).fetchall()
+    runs = cursor.execute(_RUNS, params).fetchall()
     looks = tuple(row["as_of"] for row in runs)
     answer: dict[AccountId, Memory] = {}
     distinct = list(dict.fromkeys(accounts))
     for start in range(0, len(distinct), PORTION):
         portion = distinct[start : start + PORTION]
-        facts = {**asked, "accounts": portion}
+        facts = {**params, "accounts": portion}
         sightings = _by_account(cursor, _SIGHTINGS, facts)
         corrections = _by_account(cursor, _CORRECTIONS, facts)
         grants = _by_account(cursor, _GRANTS, facts)
@@ -112,22 +112,22 @@ def recall(
 
 
 def _undone(corrections: Sequence[Row], runs: Sequence[Row]) -> Undone | None:
-    """What our last word about label and status took back, given that an undo may itself have been undone."""
+    """What our last changes of label and status undid; None if neither was an undo. An undo may itself be undone."""
     standing = in_effect((row["seq"], row["keys"]) for row in corrections)
-    label, status = (_last_word(corrections, standing, name) for name in ("label", "status"))
+    label, status = (_last_undo(corrections, standing, name) for name in ("label", "status"))
     if label is None and status is None:
         return None
-    at = max(_placed(row, runs) for row in (label, status) if row)
-    return Undone(at=at, label=_moved(label, "label"), status=_moved(status, "status"))
+    at = max(_time_of(row, runs) for row in (label, status) if row)
+    return Undone(at=at, label=_change(label, "label"), status=_change(status, "status"))
 
 
-def _last_word(corrections: Sequence[Row], standing: set[int], name: str) -> Row | None:
-    """The last change in effect of that column, where it was an undo."""
-    moved = [row for row in corrections if row["seq"] in standing and row[f"before_{name}"] != row[f"after_{name}"]]
-    return moved[-1] if moved and any(undone_by(moved[-1]["keys"])) else None
+def _last_undo(corrections: Sequence[Row], standing: set[int], name: str) -> Row | None:
+    """The last change of that column still in effect, if it was an undo."""
+    changes = [row for row in corrections if row["seq"] in standing and row[f"before_{name}"] != row[f"after_{name}"]]
+    return changes[-1] if changes and any(undone_by(changes[-1]["keys"])) else None
 
 
-def _moved(row: Row | None, name: str) -> tuple[str | None, str | None] | None:
+def _change(row: Row | None, name: str) -> tuple[str | None, str | None] | None:
     return (row[f"before_{name}"], row[f"after_{name}"]) if row else None
 
 
@@ -139,15 +139,15 @@ def _by_account(cursor: Cursor, query: str, facts: Mapping[str, Any]) -> default
 
 
 def _sightings(observed: Sequence[Row], corrections: Sequence[Row], runs: Sequence[Row]) -> tuple[Sighting, ...]:
-    """Observations and both sides of our corrections since the oldest of them, in time order."""
+    """Observations, and our corrections since the oldest of them as before and after, by time."""
     seen = [_observation(row) for row in observed]
-    ours = ({**row, "at": _placed(row, runs)} for row in corrections)
+    ours = ({**row, "at": _time_of(row, runs)} for row in corrections)
     seen += [one for row in ours if not observed or row["at"] >= seen[0].as_of for one in _correction(row)]
     return tuple(sorted(seen, key=lambda one: one.as_of))  # stable: before stays ahead of after
 
 
-def _placed(correction: Row, runs: Sequence[Row]) -> datetime:
-    """When a correction happened among the collections: the chain says between which, the clock only where between."""
+def _time_of(correction: Row, runs: Sequence[Row]) -> datetime:
+    """A correction's time (UTC), kept between the collections that the audit chain places it between."""
     moment = timedelta(microseconds=1)
     at: datetime = correction["at"]
     after = bisect_left(runs, correction["seq"], key=lambda run: run["audit_seq"])

@@ -1,7 +1,6 @@
-"""What a complete collection leaves in our schema: one transaction on Arrow, set-based, a no-op the second time.
+"""Records a complete collection in our schema: observations, findings and their alert, in one idempotent transaction.
 
-The alert about what it found is among it, so that neither is there without the other; `outbox.py` has it delivered.
-What is found again is in `memory_recall`; the class that owns the connections is in `memory`.
+The alert is written with the findings, so that neither exists without the other.
 """
 
 import json
@@ -17,10 +16,10 @@ from credit_pipeline.services.collect.tables import OBSERVATIONS
 from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow
 
 MANY = 10_000
-"""From so many changed rows on, and a tenth of all, the planner's statistics are renewed at once: autovacuum comes too
-late after the first run."""
+"""With this many changed rows, if they are a tenth of all, ANALYZE runs at once: autovacuum is too late after the first
+run."""
 
-# Two recorders of one system take turns; transaction-level, so that a pooler cannot keep the lock.
+# Serialises recorders of one system. A transaction-level lock, so that a connection pooler cannot keep it.
 _TURN = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.record ' || $1, 0)) IS NULL AS locked"
 _BEFORE = """
 SELECT (SELECT max(s.as_of) FROM credit_pipeline.snapshot AS s WHERE s.system = c.system) AS previous,
@@ -54,15 +53,15 @@ _FOUND = pa.schema(
     + [("delta", pa.int64())]
 )
 
-# The few that changed are found through observation_pkey; a disk's price for a random page would have all rows scanned
-# (measured: twice the time for 20,000 of 1,000,000).
+# Changed rows are few and found through observation_pkey; the default cost of a random page would cause a full scan
+# (measured: twice the time for 20,000 of 1,000,000 rows).
 _BY_INDEX = "SET LOCAL random_page_cost = 1.1"
 
-# Old versions to the log, new ones into their place. All parts see the table as it was before, and none touches a row
-# of another's. No ON CONFLICT: recorders take turns, and it costs a third more (measured, 1,000,000 new rows).
-# The table is joined once: by its place (ctid) a row is found again within the statement at no cost.
-# A row is a new version if anything differs or if it ends a time without answers. New rows come in the order of
-# observation_pkey, which then grows at its end only.
+# Moves old versions to the log and writes new ones. All parts see the table as it was before the statement, and no two
+# touch the same row. No ON CONFLICT: recorders are serialised, and it costs a third more (measured, 1,000,000 new
+# rows). The table is joined once; within the statement ctid finds a row again at no cost. A row is a new version if
+# anything differs or if it ends a time without answers. New rows are inserted in the order of observation_pkey, which
+# then only grows at its end.
 _OBSERVATIONS = """
 WITH version AS MATERIALIZED (
     SELECT s.*, o.account IS NOT NULL AS known, o.ctid AS place, o.label AS old_label, o.total AS old_total,
@@ -101,11 +100,11 @@ SELECT $1, v.account, v.label, v.total, v.used, v.billed_plan, v.billed_period_s
 FROM version AS v WHERE NOT v.known ORDER BY v.account
 """
 
-# Leans on mismatch_pkey. An acceptance that ran out, like a resolution, ends when the finding is seen again; waits
-# count from that new opening. What once became an event stays one while it is open. A state that an undo put back is
-# found only where it is another one by now (domain/undone.py).
-# People are told of what is open, for somebody to act on, and not as they were last told in this opening. Where billing
-# gave no answer about the account, what it bills is as it was told: silence and its end are no change of a finding.
+# Uses mismatch_pkey. A finding that is resolved, or whose acceptance expired, opens again when it is seen again, and
+# its age counts from then. A finding that once became an event stays one while it is open. A state that an undo
+# restored is found only if it has changed since. A finding is news if it is open, someone should act on it, and it
+# differs from the last alert about this opening. If billing gave no answer about the account, the billed state counts
+# as unchanged.
 _FINDINGS = """
 WITH seen AS (
     INSERT INTO credit_pipeline.mismatch AS m
@@ -157,9 +156,8 @@ FROM pg_temp.credit_pipeline_closed AS c
 WHERE m.system = $1 AND m.fingerprint = c.fingerprint
   AND (m.state IN ('open', 'acknowledged') OR (m.state = 'accepted' AND m.accepted_until <= $2))
 """
-# Leans on mismatch_open, mismatch_until and observation_unanswered. Silence about an account that gave no answer says
-# nothing about its findings. NOT IN over one small set is hashed; three NOT EXISTS became a loop over 100,000 × 20,000
-# rows.
+# Uses mismatch_open, mismatch_until and observation_unanswered. Findings of accounts without an answer stay open. NOT
+# IN over one small set is hashed; three NOT EXISTS became a loop over 100,000 × 20,000 rows.
 _GONE = """
 WITH unanswered AS MATERIALIZED (
     SELECT o.account FROM credit_pipeline.observation AS o WHERE o.system = $1 AND o.unanswered_since IS NOT NULL

@@ -1,7 +1,4 @@
-"""The findings that wait, as the last complete collection left them and our corrections changed them since. Reads only.
-
-The life of a finding and a person's word about it are `lifecycle_store`'s.
-"""
+"""Reads open findings of the last complete collection, without those that later corrections addressed."""
 
 from datetime import datetime
 
@@ -9,9 +6,9 @@ from credit_pipeline.adapters.postgres.transactions import Cursor
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.services.reconcile.ports import WaitingFinding
 
-# Leans on mismatch_open and correction_account. What we corrected is not untrue any more, and the next collection will
-# say so; the chain tells what that one has not seen, whatever the clocks say. An acceptance that ran out counts again
-# when the finding is seen again, as everywhere.
+# Uses mismatch_open and correction_account. Findings that we corrected since the last collection are left out; the
+# audit chain's sequence, not a clock, tells which corrections that collection has not seen. A finding whose acceptance
+# expired counts again when it is seen again.
 _WAITING = """
 SELECT m.fingerprint, m.account, m.billing_id, m.code, m.severity, m.lane, m.expected ->> 'plan' AS billed_plan,
        m.actual ->> 'plan' AS stored_plan, m.opened_at, m.first_seen
@@ -29,7 +26,7 @@ ORDER BY m.opened_at, m.fingerprint
 
 
 def waiting(cursor: Cursor, system: str, now: datetime, seen: int) -> list[WaitingFinding]:
-    """Open and acknowledged findings, longest open first. `seen`: the audit chain's head at the last collection."""
+    """Open and acknowledged findings, longest open first. `seen`: the audit sequence number at the last collection."""
     rows = cursor.execute(_WAITING, {"system": system, "now": now, "seen": seen})
     return [
         WaitingFinding(

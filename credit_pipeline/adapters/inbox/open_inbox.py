@@ -1,7 +1,4 @@
-"""Opens the doors' records alone, for a sensor's tick or a command that asks nothing of billing: it needs no key.
-
-The gateways of a run are opened in `connect.py`.
-"""
+"""Opens the failed webhooks or the sync requests of one system without billing, so that no API key is needed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -13,7 +10,7 @@ from credit_pipeline.services.sync.ports import Inbox, SyncRequests
 
 @contextmanager
 def open_inbox(system: CreditSystem, environ: Mapping[str, str], role: Role = Role.CORRECTOR) -> Iterator[Inbox]:
-    """The system's failed webhooks, closed at the end. Raises ConfigurationError where the variable is missing."""
+    """The system's failed webhooks, closed at the end. Raises ConfigurationError if the variable is missing."""
     from credit_pipeline.adapters.inbox.webhooks import PostgresInbox
 
     system, url = database_of(system, environ, role)
@@ -23,7 +20,7 @@ def open_inbox(system: CreditSystem, environ: Mapping[str, str], role: Role = Ro
 
 @contextmanager
 def open_sync_requests(system: CreditSystem, environ: Mapping[str, str]) -> Iterator[SyncRequests]:
-    """The system's requests for a sync, closed at the end. Raises as `open_inbox` does."""
+    """The system's sync requests, closed at the end. Raises ConfigurationError if the variable is missing."""
     from credit_pipeline.adapters.inbox.sync_requests import PostgresSyncRequests
 
     system, url = database_of(system, environ, Role.CORRECTOR)

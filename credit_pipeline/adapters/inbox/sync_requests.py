@@ -1,14 +1,12 @@
-"""Requests of the product that an account be looked at now, in our own schema (port SyncRequests), on psycopg.
+"""The SyncRequests port on psycopg: the product's requests to sync an account now.
 
-They come in by the function `credit_pipeline.request_sync`, which has the rate limits.
+The product calls the SQL function `credit_pipeline.request_sync`, which has the rate limits.
 """
 
 from collections.abc import Sequence
 
 from credit_pipeline.adapters.postgres.claims import Queue
-from credit_pipeline.adapters.postgres.connections import libpq_url
-from credit_pipeline.adapters.postgres.transactions import Transactions
-from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.adapters.postgres.system_database import SystemDatabase, has_table
 from credit_pipeline.domain.retry_schedule import SYNCS
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.sync.ports import BATCH, Claim, SyncRequest
@@ -24,32 +22,23 @@ WHERE r.id = %(id)s AND r.system = %(system)s AND r.state = 'claimed' AND r.atte
 """
 
 
-class PostgresSyncRequests:
-    """The SyncRequests of one system. Opens its connection when first asked."""
-
-    def __init__(self, url: str, system: CreditSystem) -> None:
-        self._name = system.name
-        env = system.store.url_env
-        self._transactions = Transactions(libpq_url(url, system.name, env), system.name, env)
-
-    def close(self) -> None:
-        """Ends the connection; a later call opens another."""
-        self._transactions.close()
+class PostgresSyncRequests(SystemDatabase):
+    """The SyncRequests of one system. Connects on first use."""
 
     def installed(self) -> bool:
-        """Whether this installation keeps requests; false before its schema has a place for them."""
+        """Whether this installation keeps sync requests; false if its schema is older."""
         with self._transactions.begin() as cursor:
-            return _QUEUE.there(cursor, self._name)
+            return has_table(cursor, self._system, _QUEUE.table)
 
     def claim(self, by: str, limit: int = BATCH) -> Sequence[Claim]:
-        """At most `limit` requests that are due, longest due first."""
+        """Claims at most `limit` due requests, longest due first."""
         with self._transactions.begin() as cursor:
-            return _QUEUE.claim(cursor, self._name, by, limit)
+            return _QUEUE.claim(cursor, self._system, by, limit)
 
     def hold(self, claims: Sequence[Claim]) -> Sequence[SyncRequest]:
-        """Those of the claims that are still good, for ten minutes from now."""
+        """Renews these claims for ten minutes and returns the requests whose claim is still valid."""
         with self._transactions.begin() as cursor:
-            rows = _QUEUE.hold(cursor, self._name, claims)
+            rows = _QUEUE.hold(cursor, self._system, claims)
         return [
             SyncRequest(
                 claim=Claim(record=row["id"], attempt=row["attempts"]),
@@ -60,16 +49,16 @@ class PostgresSyncRequests:
         ]
 
     def settle(self, claim: Claim, outcome: str, sentence: str, *, again: bool) -> bool:
-        """Notes what came of it; `again` has it tried again while attempts are left."""
+        """Records the outcome; `again` retries while attempts are left. False if the claim is no longer valid."""
         wait = SYNCS.after(claim.attempt) if again else None
-        words = {
+        params = {
             "id": claim.record,
             "attempt": claim.attempt,
-            "system": self._name,
+            "system": self._system,
             "state": "waiting" if wait else "failed" if again else "done",
             "outcome": outcome,
             "sentence": sentence[:2000],
             "wait": wait.total_seconds() if wait else 0.0,
         }
         with self._transactions.begin() as cursor:
-            return cursor.execute(_SETTLE, words).fetchone() is not None
+            return cursor.execute(_SETTLE, params).fetchone() is not None

@@ -1,6 +1,7 @@
-"""What the body of a webhook says of whose it is, by provider. Pure, and read strictly: the bodies come from strangers.
+"""Reads from a webhook's body which account it is about, by provider.
 
-Nothing in it is believed. A signature is not looked at either: the product did, when it was due.
+Bodies are untrusted: they are parsed strictly and only used as hints. Signatures are not checked here; the product
+checks them on receipt.
 """
 
 import base64
@@ -13,7 +14,7 @@ from credit_pipeline.adapters.billing.http.strict_json import NotStrictJson, rea
 from credit_pipeline.services.sync.ports import Hint
 
 _LAYERS = 3
-"""Wix puts JSON as text into JSON into a token."""
+"""Wix nests JSON as text inside JSON inside a token."""
 _TOKEN = re.compile(rb"\s*[\w-]+\.([\w-]+)\.[\w-]*\s*")
 _ID = re.compile(r"[^\s\x00-\x1f]{1,200}")
 
@@ -22,18 +23,20 @@ WIX_TYPES = frozenset(
     | {"PlanConvertedToPaid", "PlanReactivated", "PlanTransferred", "InvoiceStatusUpdated"}
 )
 STRIPE_TYPES = ("customer.", "invoice.", "invoice_payment.", "checkout.session.", "charge.", "subscription_schedule.")
-"""Beginnings of the types that concern a customer."""
+"""Prefixes of the event types that concern a customer."""
 
 
 def hint_of(provider: str, raw: bytes | None, *, type_: str | None = None, account: str | None = None) -> Hint:
-    """Whose webhook it is. Where the product says so, the body is not read at all, whatever it holds."""
+    """Which account the webhook is about. If the product recorded `account`, the body is not read."""
     if account is not None:
         return Hint(type=type_, names=(account,))
     if raw is None:
-        return Hint(type=type_, fault="there is neither an account nor a body: nothing says whose it is")
+        return Hint(type=type_, fault="neither an account nor a body was recorded: the account is unknown")
     reader = _READERS.get(provider)
     if reader is None:
-        return Hint(type=type_, fault=f"bodies of `{provider[:40]}` cannot be read here: have the account recorded too")
+        return Hint(
+            type=type_, fault=f"webhook bodies of `{provider[:40]}` are not supported: record the account as well"
+        )
     try:
         return reader(raw, type_)
     except NotStrictJson as error:
@@ -41,20 +44,20 @@ def hint_of(provider: str, raw: bytes | None, *, type_: str | None = None, accou
 
 
 def _wix(raw: bytes, type_: str | None) -> Hint:
-    said = _wix_event(raw)
-    found, instance = _text(said.get("eventType")), _text(said.get("instanceId"))
-    return _named("instance", found or type_, (instance,) if instance else (), known=found in WIX_TYPES)
+    event = _wix_event(raw)
+    found, instance = _text(event.get("eventType")), _text(event.get("instanceId"))
+    return _hint("instance", found or type_, (instance,) if instance else (), known=found in WIX_TYPES)
 
 
 def _wix_event(raw: bytes) -> Mapping[str, Any]:
-    """The event inside its envelopes: a token, its claims, an event as text in them."""
-    said = read_object(_claims(raw))
+    """The event inside its envelopes: a token with claims that hold the event as text."""
+    event = read_object(_claims(raw))
     for _ in range(_LAYERS):
-        inner = said.get("data")
-        if "instanceId" in said or not isinstance(inner, str):
+        inner = event.get("data")
+        if "instanceId" in event or not isinstance(inner, str):
             break
-        said = read_object(inner.encode())
-    return said
+        event = read_object(inner.encode())
+    return event
 
 
 def _claims(raw: bytes) -> bytes:
@@ -68,28 +71,28 @@ def _claims(raw: bytes) -> bytes:
 
 
 def _stripe(raw: bytes, type_: str | None) -> Hint:
-    said = read_object(raw)
-    found = _text(said.get("type"))
-    data = said.get("data")
+    event = read_object(raw)
+    found = _text(event.get("type"))
+    data = event.get("data")
     thing = data.get("object") if isinstance(data, dict) else None
     customer = None
     if isinstance(thing, dict):
         customer = thing.get("id") if thing.get("object") == "customer" else thing.get("customer")
         customer = customer.get("id") if isinstance(customer, dict) else customer
     named = _text(customer)
-    return _named("customer", found or type_, (named,) if named else (), known=(found or "").startswith(STRIPE_TYPES))
+    return _hint("customer", found or type_, (named,) if named else (), known=(found or "").startswith(STRIPE_TYPES))
 
 
-def _named(what: str, type_: str | None, names: tuple[str, ...], *, known: bool) -> Hint:
+def _hint(what: str, type_: str | None, names: tuple[str, ...], *, known: bool) -> Hint:
     if names:
         return Hint(type=type_, names=names)
     if known or type_ is None:
-        return Hint(type=type_, fault=f"the body names no {what}: nothing says whose it is")
+        return Hint(type=type_, fault=f"the body names no {what}: the account is unknown")
     return Hint(type=type_, silent=f"an event of type `{type_[:80]}` names no {what}: there is nothing to repair")
 
 
 def _text(value: object) -> str | None:
-    """An id or a word; anything else counts as absent."""
+    """The value if it is an id or a name, else None."""
     return value if isinstance(value, str) and _ID.fullmatch(value) else None
 
 

@@ -1,7 +1,6 @@
-"""Failed webhooks in our own schema (port Inbox), on psycopg, and those of the product's own table beside them.
+"""The Inbox port on psycopg: failed webhooks in our own schema, and those in the product's own table.
 
-The product's table is read and told by generated functions alone (`webhook_functions.py`). What a body says is read by
-`webhook_hints.py`; what is done about a record is decided by `services/repair.py`.
+The product's table is read and updated only through generated SQL functions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,8 @@ from psycopg import sql
 from credit_pipeline.adapters.inbox.webhook_hints import hint_of
 from credit_pipeline.adapters.install.webhook_functions import LONGEST, take_function, tell_function
 from credit_pipeline.adapters.postgres.claims import STALE, Queue
-from credit_pipeline.adapters.postgres.connections import libpq_url
-from credit_pipeline.adapters.postgres.transactions import Cursor, Row, Transactions
+from credit_pipeline.adapters.postgres.system_database import SystemDatabase, has_table
+from credit_pipeline.adapters.postgres.transactions import Cursor, Row
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.retry_schedule import WEBHOOKS
 from credit_pipeline.services.sync.ports import (
@@ -31,7 +30,7 @@ _QUEUE = Queue(
     table="webhook_event", waiting="failed", ended="dead", retrying=WEBHOOKS, counted="q.attempts - q.forgiven"
 )
 _UNDELIVERED = "never delivered by the provider, for which it happened at"
-# A wait is lengthened by up to a tenth, so that what failed together does not come back together.
+# Waits get up to 10 % of jitter, so that records that failed together are not retried together.
 _SETTLE = """
 UPDATE credit_pipeline.webhook_event AS e SET state = %(state)s, last_error = %(sentence)s,
     account = coalesce(e.account, %(account)s), type = coalesce(e.type, %(type)s), claimed_at = NULL, claimed_by = NULL,
@@ -40,12 +39,12 @@ UPDATE credit_pipeline.webhook_event AS e SET state = %(state)s, last_error = %(
     finished_at = CASE WHEN %(state)s <> 'failed' THEN clock_timestamp() END
 WHERE e.id = %(id)s
 """
-# The row itself is locked, so that what became of it is noted once.
+# Locks the row, so that its outcome is recorded once.
 _CLAIMED = """
 SELECT e.own_id, e.attempts, e.attempts - e.forgiven AS counted FROM credit_pipeline.webhook_event AS e
 WHERE e.id = %(id)s AND e.system = %(system)s AND e.state = 'claimed' AND e.attempts = %(attempt)s FOR NO KEY UPDATE
 """
-# Each part leans on a partial index of its own.
+# Each part uses its own partial index.
 _COUNTS = """
 SELECT waiting.n + working.n AS webhook_failed, waiting.late + working.late AS webhook_stuck, dead.n AS webhook_dead
 FROM (SELECT count(*) FILTER (WHERE NOT late) AS n, count(*) FILTER (WHERE late) AS late FROM (
@@ -57,7 +56,7 @@ FROM (SELECT count(*) FILTER (WHERE NOT late) AS n, count(*) FILTER (WHERE late)
      (SELECT count(*) AS n FROM credit_pipeline.webhook_event AS w
       WHERE w.system = %(system)s AND w.state = 'dead') AS dead
 """
-# The state is written into the query, because a partial index is found by it.
+# The state is a literal, so that its partial index can be used.
 _RECORDS = """
 SELECT e.id AS record, e.provider, e.event_id, e.type, e.account, e.state, e.attempts,
        e.verified_at IS NOT NULL AS verified, e.received_at,
@@ -65,7 +64,7 @@ SELECT e.id AS record, e.provider, e.event_id, e.type, e.account, e.state, e.att
 FROM credit_pipeline.webhook_event AS e
 WHERE e.system = %(system)s AND e.state = {state} ORDER BY e.id DESC LIMIT %(limit)s
 """
-# By the product's own door, so that an event is one record whoever hands it over, and in the order of their creation.
+# Through the function that the product calls, so that an event is one record whoever records it, in creation order.
 _KEEP = """
 SELECT count(*) FILTER (WHERE k.said = 'recorded') AS new
 FROM (SELECT credit_pipeline.record_webhook(%(provider)s, u.id, u.body, %(at)s, u.error, NULL, %(system)s) AS said
@@ -90,55 +89,49 @@ FROM ended RETURNING substr(subject, 9)::bigint AS id
 """
 
 
-class PostgresInbox:
-    """The Inbox of one system. Opens its connection when first asked."""
+class PostgresInbox(SystemDatabase):
+    """The Inbox of one system. Connects on first use."""
 
     def __init__(self, url: str, system: CreditSystem) -> None:
-        self._system = system
-        self._name = system.name
-        env = system.store.url_env
-        self._transactions = Transactions(libpq_url(url, system.name, env), system.name, env)
-
-    def close(self) -> None:
-        """Ends the connection; a later call opens another."""
-        self._transactions.close()
+        super().__init__(url, system)
+        self._configured = system
 
     def installed(self) -> bool:
-        """Whether this installation keeps failed webhooks; false before its schema has a place for them."""
+        """Whether this installation keeps failed webhooks; false if its schema is older."""
         with self._transactions.begin() as cursor:
-            return _QUEUE.there(cursor, self._name)
+            return has_table(cursor, self._system, _QUEUE.table)
 
     def keep(self, events: Sequence[UndeliveredEvent], pulled_at: datetime) -> int:
         """Keeps events that the product never had, each once. Returns how many were new.
 
         We asked the provider ourselves, so they count as verified at that moment.
         """
-        words = {
-            "system": self._name,
-            "provider": self._system.billing.provider,
+        params = {
+            "system": self._system,
+            "provider": self._configured.billing.provider,
             "at": pulled_at,
             "ids": [event.event_id for event in events],
             "bodies": [event.body for event in events],
             "errors": [f"{_UNDELIVERED} {event.created:%Y-%m-%d %H:%M} UTC" for event in events],
         }
         with self._transactions.begin() as cursor:
-            row = cursor.execute(_KEEP, words).fetchone()
+            row = cursor.execute(_KEEP, params).fetchone()
         assert row is not None
         return int(row["new"])
 
     def claim(self, by: str, limit: int = BATCH) -> Sequence[Claim]:
-        """At most `limit` records that are due, the product's own among them, longest due first."""
+        """Claims at most `limit` due records, longest due first, after taking over those of the product's table."""
         with self._transactions.begin() as cursor:
-            if self._system.webhooks is not None:
-                query = sql.SQL("SELECT {}(%s)").format(take_function(self._system))
+            if self._configured.webhooks is not None:
+                query = sql.SQL("SELECT {}(%s)").format(take_function(self._configured))
                 cursor.execute(query, (limit,))
         with self._transactions.begin() as cursor:
-            return _QUEUE.claim(cursor, self._name, by, limit)
+            return _QUEUE.claim(cursor, self._system, by, limit)
 
     def hold(self, claims: Sequence[Claim]) -> Sequence[WebhookRecord]:
-        """Those of the claims that are still good, for ten minutes from now, with what they say."""
+        """Renews these claims for ten minutes and returns the records whose claim is still valid."""
         with self._transactions.begin() as cursor:
-            rows = _QUEUE.hold(cursor, self._name, claims)
+            rows = _QUEUE.hold(cursor, self._system, claims)
         return [
             WebhookRecord(
                 claim=Claim(record=row["id"], attempt=row["attempts"]),
@@ -150,10 +143,10 @@ class PostgresInbox:
         ]
 
     def settle(self, claim: Claim, settlement: Settlement) -> RecordState | None:
-        """Notes what came of it and returns where the record stands; None where the claim is no longer good."""
+        """Records the outcome and returns the record's state; None if the claim is no longer valid."""
         with self._transactions.begin() as cursor:
-            words = {"id": claim.record, "attempt": claim.attempt, "system": self._name}
-            row = cursor.execute(_CLAIMED, words).fetchone()
+            params = {"id": claim.record, "attempt": claim.attempt, "system": self._system}
+            row = cursor.execute(_CLAIMED, params).fetchone()
             if row is None:
                 return None
             state, wait = settlement.state, None
@@ -161,15 +154,20 @@ class PostgresInbox:
                 wait = WEBHOOKS.after(row["counted"])
                 state = RecordState.FAILED if wait else RecordState.DEAD
             sentence = settlement.sentence[:LONGEST]
-            told = self._tell(cursor, row, state, sentence)
-            words |= {"state": state.value, "sentence": told, "account": settlement.account, "type": settlement.type}
-            cursor.execute(_SETTLE, words | {"wait": wait.total_seconds() if wait else 0.0})
+            kept_sentence = self._update_products_table(cursor, row, state, sentence)
+            params |= {
+                "state": state.value,
+                "sentence": kept_sentence,
+                "account": settlement.account,
+                "type": settlement.type,
+            }
+            cursor.execute(_SETTLE, params | {"wait": wait.total_seconds() if wait else 0.0})
             return state
 
     def counts(self) -> Mapping[str, int]:
-        """How many wait for a repair, how many nobody repairs, how many are dead."""
+        """Numbers of records that wait for repair, that are overdue, and that are dead."""
         with self._transactions.begin() as cursor:
-            row = cursor.execute(_COUNTS, {"system": self._name, "stale": STALE}).fetchone()
+            row = cursor.execute(_COUNTS, {"system": self._system, "stale": STALE}).fetchone()
         assert row is not None
         return dict(row)
 
@@ -179,34 +177,34 @@ class PostgresInbox:
         with self._transactions.begin() as cursor:
             for state in dict.fromkeys(states):
                 query = sql.SQL(_RECORDS).format(state=sql.Literal(state.value))
-                found += cursor.execute(query, {"system": self._name, "limit": limit}).fetchall()
+                found += cursor.execute(query, {"system": self._system, "limit": limit}).fetchall()
         newest = sorted(found, key=lambda row: int(row["record"]), reverse=True)[:limit]
         return [KnownWebhook(**{**row, "state": RecordState(row["state"])}) for row in newest]
 
     def replay(self, records: Sequence[int], by: str) -> Sequence[Claim]:
-        """Claims these with all their attempts before them again, but not one that is claimed."""
+        """Claims these records, unless claimed, and gives them all their attempts again."""
         with self._transactions.begin() as cursor:
-            rows = cursor.execute(_REPLAY, {"system": self._name, "ids": list(records), "by": by[:200]}).fetchall()
+            rows = cursor.execute(_REPLAY, {"system": self._system, "ids": list(records), "by": by[:200]}).fetchall()
         return sorted((Claim(record=row["id"], attempt=row["attempts"]) for row in rows), key=lambda one: one.record)
 
     def discard(self, records: Sequence[int], who: str, reason: str) -> Sequence[int]:
-        """Ends these without a repair, on record with who and why. Returns which."""
-        words = {"system": self._name, "ids": list(records), "who": who, "reason": reason}
+        """Ends these records without repair and records who and why. Returns their numbers."""
+        params = {"system": self._system, "ids": list(records), "who": who, "reason": reason}
         with self._transactions.begin() as cursor:
-            rows = cursor.execute(_DISCARD, words).fetchall()
+            rows = cursor.execute(_DISCARD, params).fetchall()
         return sorted(row["id"] for row in rows)
 
-    def _tell(self, cursor: Cursor, row: Row, state: RecordState, sentence: str) -> str:
-        """Tells the product's own table, and returns the sentence to keep. Its refusal undoes nothing of ours."""
-        own = self._system.webhooks
+    def _update_products_table(self, cursor: Cursor, row: Row, state: RecordState, sentence: str) -> str:
+        """Updates the product's own table and returns the sentence to keep. Its refusal does not undo our change."""
+        own = self._configured.webhooks
         if own is None or not own.told or row["own_id"] is None:
             return sentence
-        query = sql.SQL("SELECT {}(%s, %s, %s, %s)").format(tell_function(self._system))
+        query = sql.SQL("SELECT {}(%s, %s, %s, %s)").format(tell_function(self._configured))
         try:
             with cursor.connection.transaction():
                 cursor.execute(query, (row["own_id"], state.value, row["attempts"], sentence))
         except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise  # the connection or a lock, not the product's no
+            raise  # connection or lock trouble, not a refusal
         except psycopg.Error as error:
             return f"{sentence} (`{own.table}` could not be told: SQLSTATE {error.sqlstate})"
         return sentence

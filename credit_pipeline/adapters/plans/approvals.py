@@ -1,8 +1,8 @@
-"""Decisions of people about saved plans: which may still be decided, which rows a decision names, what it releases.
+"""Approvals and rejections of saved plans, inside the caller's transaction.
 
-Runs inside a transaction of `plan_store.py`. An approval binds to row digests, so an identical row that is planned
-again keeps it for 24 hours; the newest decision about a digest counts (SQL function `released`). What may be decided
-is judged and written by the SQL function `decide` (sql/decide.sql) alone; here a selection becomes row numbers.
+An approval binds to row digests, so an identical row in a later plan keeps it for 24 hours; the latest decision about a
+digest counts (SQL function `released`). The SQL function `decide` alone checks and records a decision; this module
+turns a selection into row numbers.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ SELECT p.plan_id, p.system, p.digest, p.state,
                 WHERE a.plan_id = p.plan_id AND a.decision = 'approve') AS approved_since
 FROM credit_pipeline.correction_plan AS p WHERE p.plan_id = %s AND p.system = %s
 """
-# Leans on the primary key's prefix (plan_id). An empty list of codes or accounts names them all.
-_NAMED = """
+# Uses the primary key's prefix (plan_id). An empty list of codes or accounts selects all.
+_SELECTED = """
 SELECT c.seq FROM credit_pipeline.correction AS c
 WHERE c.plan_id = %(plan)s AND c.lane = %(lane)s AND c.outcome IS NULL
   AND (cardinality(%(codes)s::text[]) = 0 OR c.content -> 'codes' ?| %(codes)s::text[])
@@ -37,7 +37,7 @@ _DECIDE = "SELECT credit_pipeline.decide(%s, %s, %s::int[], %s, %s, %s) AS rows"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Who decided what about a plan, and why."""
+    """Who made a decision and why. Raises PlanError if either is blank."""
 
     who: str
     reason: str
@@ -48,12 +48,12 @@ class Decision:
 
 
 def locked_plan(cursor: Cursor, system: str, plan_id: str) -> Row:
-    """The plan's head row, its state kept still. Raises PlanError where this system has no such plan."""
+    """The plan's head row, locked. Raises PlanError if this system has no such plan."""
     return _plan(cursor, _PLAN + "FOR UPDATE OF p", system, plan_id)
 
 
 def too_old(plan: Row) -> PlanError | None:
-    """Why a plan that waits may not be used any more: 60 minutes unapproved, 24 hours after its approval."""
+    """The error if a waiting plan is too old: 60 minutes if unapproved, else 24 hours since its approval."""
     if plan["state"] == "approved" and plan["approved_since"] is not None:
         limit, age = APPROVED_TTL, plan["approved_since"]
     elif plan["state"] in {"proposed", "quarantined", "approved"}:
@@ -70,43 +70,43 @@ def too_old(plan: Row) -> PlanError | None:
 
 
 def approve(cursor: Cursor, system: str, plan_id: str, selection: Selection, decision: Decision) -> int | PlanError:
-    """How many rows it released: lane auto lifts the limits, lane approve releases the rows named, only.
+    """Approves lane auto (lifts the plan's limits) or rows of lane approve, and returns how many rows were released.
 
-    A plan that is too old is expired from now on: commit, then raise what comes back. Raises PlanError where this plan,
-    lane or row may not be approved.
+    A plan that is too old becomes expired: the caller commits, then raises the PlanError returned. Raises PlanError if
+    this plan, lane or row may not be approved.
     """
     plan = _plan(cursor, _PLAN, system, plan_id)
     if selection.lane not in {"auto", "approve"}:
         raise PlanError(f"{plan_id}: `{selection.lane}` is not a lane one can approve: use auto or approve")
     if selection.lane == "auto" and (selection.codes or selection.accounts):
         raise PlanError(f"{plan_id}: lane auto is approved as a whole: leave out --code and --account")
-    words = {
+    params = {
         "plan": plan_id,
         "lane": selection.lane,
         "codes": list(selection.codes),
         "accounts": list(selection.accounts),
     }
-    named = [row["seq"] for row in cursor.execute(_NAMED, words)]
-    rows = _decided(cursor, plan_id, selection.lane, named, "approve", decision)
+    selected = [row["seq"] for row in cursor.execute(_SELECTED, params)]
+    rows = _decide(cursor, plan_id, selection.lane, selected, "approve", decision)
     if rows is None:
         return too_old(plan) or PlanError(f"{plan_id}: the plan is expired: make a new one")
     if rows == 0:
-        asked = ", ".join((*selection.codes, *selection.accounts))
+        names = ", ".join((*selection.codes, *selection.accounts))
         raise PlanError(
-            f"{plan_id}: no waiting row of lane {selection.lane} is named{f' by {asked}' if asked else ''}: "
+            f"{plan_id}: no waiting row of lane {selection.lane} is named{f' by {names}' if names else ''}: "
             f"`credit-pipeline plans {system}` shows what it holds"
         )
     return rows
 
 
 def reject(cursor: Cursor, system: str, plan_id: str, decision: Decision) -> None:
-    """Ends the plan, and earlier approvals of its rows with it."""
+    """Rejects the plan; this also ends earlier approvals of its rows."""
     _plan(cursor, _PLAN, system, plan_id)
-    _decided(cursor, plan_id, None, None, "reject", decision)
+    _decide(cursor, plan_id, None, None, "reject", decision)
 
 
 def inherit(cursor: Cursor, plan_id: str) -> None:
-    """Gives a new plan what earlier approvals of identical rows allow."""
+    """Gives a new plan the earlier approvals of identical rows."""
     cursor.execute("SELECT credit_pipeline.inherit(%s)", (plan_id,))
 
 
@@ -117,11 +117,11 @@ def _plan(cursor: Cursor, query: str, system: str, plan_id: str) -> Row:
     return row
 
 
-def _decided(
-    cursor: Cursor, plan_id: str, lane: str | None, seqs: Sequence[int] | None, decision: str, made: Decision
+def _decide(
+    cursor: Cursor, plan_id: str, lane: str | None, seqs: Sequence[int] | None, decision: str, by: Decision
 ) -> int | None:
     seqs = None if seqs is None else list(seqs)
-    row = cursor.execute(_DECIDE, (plan_id, lane, seqs, decision, made.who, made.reason)).fetchone()
+    row = cursor.execute(_DECIDE, (plan_id, lane, seqs, decision, by.who, by.reason)).fetchone()
     assert row is not None
     rows: int | None = row["rows"]
     return rows

@@ -1,8 +1,8 @@
-"""A correction as a row of `credit_pipeline.correction`, and back. No SQL and no connection here.
+"""Converts corrections to rows of `credit_pipeline.correction` and back.
 
-`content` holds the whole correction; the columns beside it are what the write path carries out, but for the steps that
-move no credits, which it reads from `content`. `stored_correction` refuses a row whose columns no longer say what its
-content says. `bound` is the text whose hash is the digest; the write path holds the row to it under its lock.
+`content` holds the whole correction. The write path carries out the other columns, and reads from `content` the steps
+that move no credits. `bound` is the text whose SHA-256 is the digest; the write path checks the row against it under
+its lock.
 """
 
 import json
@@ -21,9 +21,9 @@ Columns = dict[str, Any]
 
 
 def columns(correction: Correction) -> Columns:
-    """The row of a correction: every column but plan, number, system and what becomes of it.
+    """The row of a correction: all columns except plan, number, system and outcome. Amounts are credits.
 
-    Raises PlanError where the row could not hold it: but for adjustments, one transaction writes one step of a kind.
+    Raises PlanError if it has two steps of one kind other than adjustments: one row holds one of each.
     """
     kinds = [type(step) for step in correction.steps if not isinstance(step, AdjustCredits)]
     if len(set(kinds)) < len(kinds):
@@ -53,15 +53,12 @@ def columns(correction: Correction) -> Columns:
 
 
 def stored_correction(row: Mapping[str, Any]) -> Correction:
-    """The correction of a row, `content` being text or already decoded.
-
-    Raises PlanError where the row was edited after it was saved.
-    """
+    """The correction in a row; `content` may be JSON text or decoded. Raises PlanError if the row was edited."""
     raw = row["content"]
     correction = correction_from(json.loads(raw) if isinstance(raw, str) else raw)
     expected = columns(correction)
     del expected["content"]
-    if row["bound"] is None:  # saved by an older version: it may be read, and the write path leaves it alone
+    if row["bound"] is None:  # saved by an older version: readable, but the write path skips it
         del expected["bound"]
     if any(row[name] != value for name, value in expected.items()):
         raise PlanError("a correction was changed in the database after it was saved: make a new plan")

@@ -1,7 +1,4 @@
-"""How a saved plan is stored and read back: its head, its rows by COPY, its digest. Runs inside a caller's transaction.
-
-What may become of a plan is `plan_store.py`'s; a correction's columns are `correction_rows.py`'s.
-"""
+"""Stores and reads saved plans, inside the caller's transaction: head, rows (by COPY) and digest."""
 
 import hashlib
 import json
@@ -19,8 +16,8 @@ INSERT INTO credit_pipeline.correction_plan
 VALUES (%(plan_id)s, %(system)s, %(digest)s, %(state)s, %(as_of)s, %(run_id)s, %(population)s, %(entitlements)s,
         %(facts)s::jsonb, %(failures)s::jsonb, %(undoes)s)
 """
-# An undo waits for its person whatever the schedule plans meanwhile, and the other way round. A plan for one account
-# (`scope`) takes the place of earlier ones for it, and never that of the plan for all.
+# Undo plans and correction plans do not supersede each other. A plan for one account (`scope`) supersedes earlier plans
+# for that account, never the plan for all.
 _SUPERSEDE = """
 UPDATE credit_pipeline.correction_plan SET state = 'superseded', finished_at = now()
 WHERE system = %(system)s AND plan_id <> %(plan_id)s AND undoes IS NOT DISTINCT FROM %(undoes)s
@@ -33,7 +30,7 @@ SELECT plan_id, system, digest, state, as_of, created_at, run_id, population, en
        (SELECT k.four_eyes FROM credit_pipeline.control AS k WHERE k.system = correction_plan.system) AS four_eyes
 FROM credit_pipeline.correction_plan WHERE system = %s
 """
-# One alert a plan, however often it is refused: what its rows would move is told, not whose they are.
+# One alert per plan, however often it is refused. It names amounts and no accounts.
 _QUARANTINED = """
 INSERT INTO credit_pipeline.outbox (system, kind, subject, content)
 SELECT p.system, 'plan_quarantined', p.plan_id, jsonb_build_object('rows', c.n, 'credits', c.moved,
@@ -45,7 +42,7 @@ CROSS JOIN LATERAL (
     FROM credit_pipeline.correction AS w WHERE w.plan_id = p.plan_id) AS c
 WHERE p.plan_id = %s ON CONFLICT (system, kind, subject) DO NOTHING
 """
-# Before and after come from the audit, so a plan shows what was written and not what was meant.
+# `before` and `after` come from the audit: what was written, not what was planned.
 _ROWS = """
 SELECT c.*, a.payload::jsonb -> 'before' AS before, a.payload::jsonb -> 'after' AS after
 FROM credit_pipeline.correction AS c
@@ -55,9 +52,9 @@ WHERE c.plan_id = %s ORDER BY c.seq
 
 
 def insert(cursor: Cursor, system: str, plan: SavedPlan, rows: Sequence[tuple[int, Columns]]) -> str:
-    """Stores the plan under a new id, which is returned; older waiting plans of the system become superseded."""
+    """Stores the plan, supersedes older waiting plans of the system, and returns the new plan's id."""
     plan_id = f"{system}-{secrets.token_hex(4)}"
-    words = {
+    params = {
         "plan_id": plan_id,
         "system": system,
         "digest": plan_digest(system, [row["digest"] for _, row in rows]),
@@ -70,8 +67,8 @@ def insert(cursor: Cursor, system: str, plan: SavedPlan, rows: Sequence[tuple[in
         "failures": json.dumps(plan.failures),
         "undoes": plan.undoes,
     }
-    cursor.execute(_NEW_PLAN, words)
-    cursor.execute(_SUPERSEDE, words | {"scope": plan.facts.get("scope")})
+    cursor.execute(_NEW_PLAN, params)
+    cursor.execute(_SUPERSEDE, params | {"scope": plan.facts.get("scope")})
     if rows:
         names = ", ".join(rows[0][1])
         target = f"COPY credit_pipeline.correction (plan_id, system, seq, {names}) FROM STDIN"
@@ -82,7 +79,7 @@ def insert(cursor: Cursor, system: str, plan: SavedPlan, rows: Sequence[tuple[in
 
 
 def head(cursor: Cursor, system: str, plan_id: str) -> Row:
-    """The plan without its rows. Raises PlanError where this system has no such plan."""
+    """The plan's row without its corrections. Raises PlanError if this system has no such plan."""
     plan = cursor.execute(_PLAN.encode() + b" AND plan_id = %s", (system, plan_id)).fetchone()
     if plan is None:
         raise no_such_plan(system, plan_id)
@@ -90,7 +87,7 @@ def head(cursor: Cursor, system: str, plan_id: str) -> Row:
 
 
 def read(cursor: Cursor, system: str, plan_id: str) -> SavedPlan:
-    """The plan with its rows. Raises PlanError where there is none, or where it was edited after it was saved."""
+    """The plan with its rows. Raises PlanError if it does not exist or was edited after it was saved."""
     plan = head(cursor, system, plan_id)
     rows = tuple(_plan_row(row) for row in cursor.execute(_ROWS, (plan_id,)))
     if plan_digest(system, [row.correction.digest for row in rows]) != plan["digest"]:
@@ -108,12 +105,12 @@ def newest(cursor: Cursor, system: str, limit: int) -> list[SavedPlan]:
 
 
 def plan_digest(system: str, row_digests: Sequence[str]) -> str:
-    """Of the system and its rows whatever their order: what an approver types."""
+    """Order-independent SHA-256 of the plan's rows; approvers type its prefix."""
     return hashlib.sha256(json.dumps([system, sorted(row_digests)]).encode()).hexdigest()
 
 
 def no_such_plan(system: str, plan_id: str) -> PlanError:
-    """The sentence for a plan id that this system does not know."""
+    """The error for a plan id that this system does not know."""
     return PlanError(f"{plan_id}: there is no such plan: `credit-pipeline plans {system}` lists them")
 
 
@@ -133,6 +130,6 @@ def _saved(plan: Row, rows: tuple[PlanRow, ...]) -> SavedPlan:
     return SavedPlan(**{**plan, "failures": tuple(plan["failures"])}, rows=rows)
 
 
-def tell_of_quarantine(cursor: Cursor, plan_id: str) -> None:
-    """Has people told that the plan was refused; the caller has just said so in the same transaction."""
+def alert_quarantined(cursor: Cursor, plan_id: str) -> None:
+    """Adds an alert that the plan was quarantined, in the transaction that quarantines it."""
     cursor.execute(_QUARANTINED, (plan_id,))

@@ -1,1 +1,1 @@
-"""Connections and transactions on a product's Postgres, its catalogue, and queues in our tables."""
+"""Connections and transactions on a product's Postgres, catalogue look-ups, and work queues in our tables."""

@@ -1,6 +1,6 @@
-"""What the database's catalogue says about a configured table: its columns, their types, and whether we may read them.
+"""Looks up configured tables in the database's catalogue: columns, types and our right to read them.
 
-Every refusal is one sentence that names the YAML key to mend. No row of the product is read here.
+Every error names the YAML key to correct. No product rows are read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,9 +13,9 @@ from psycopg import sql
 from credit_pipeline.adapters.postgres.connections import ArrowCursor
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
 
-# Leans on pg_class_relname_nsp_index. Names are compared as stored: they were quoted when they were created.
-# A column is unique if a whole, valid, immediate index over it alone says so. `hidden` is true where row-level
-# security applies to us: row_security_active answers it whatever `row_security` is set to.
+# Uses pg_class_relname_nsp_index. Names are compared as stored, case-sensitively.
+# A column is unique if it has a valid, immediate, non-partial unique index of its own. `hidden` is true if row-level
+# security applies to us; row_security_active says so whatever `row_security` is set to.
 _COLUMNS = """
 SELECT c.oid::bigint AS oid, coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS usable,
        row_security_active(c.oid) AS hidden,
@@ -43,7 +43,7 @@ _NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One configured column as the database has it. `key` is where the YAML names it; a domain's type is `domain`."""
+    """A configured column. `key` is its key in the YAML; `type` is its Postgres type, or `domain`."""
 
     key: str
     name: str
@@ -58,7 +58,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableColumns:
-    """A table that exists and may be read, with its columns by name."""
+    """A readable table and its columns by name."""
 
     system: str
     schema: str
@@ -67,7 +67,7 @@ class TableColumns:
 
     @property
     def name(self) -> str:
-        """Schema and table, for a sentence."""
+        """`schema.table`, for messages."""
         return f"{self.schema}.{self.table}"
 
     @property
@@ -76,7 +76,7 @@ class TableColumns:
         return sql.Identifier(self.schema, self.table)
 
     def column(self, key: str, name: str) -> Column:
-        """The column that the YAML names at `key`."""
+        """The column that the YAML names at `key`. Raises ConfigurationError if missing, StoreError if not readable."""
         row = self.rows.get(name)
         if row is None:
             raise ConfigurationError(
@@ -91,7 +91,7 @@ class TableColumns:
         return Column(key=key, name=name, type=row["type"], unique=row["is_unique"])
 
     def number(self, key: str, name: str) -> Column:
-        """The column that the YAML names at `key`, which holds credits."""
+        """As `column`, for one that holds credits. Raises ConfigurationError if it is not numeric."""
         column = self.column(key, name)
         if column.type not in _NUMBERS and column.type != "domain":
             raise ConfigurationError(
@@ -101,7 +101,7 @@ class TableColumns:
         return column
 
     def time(self, key: str, name: str) -> Column:
-        """The column that the YAML names at `key`, which holds an instant."""
+        """As `column`, for one that holds a time. Raises ConfigurationError if it is not a time."""
         column = self.column(key, name)
         if column.type not in _TIMES:
             raise ConfigurationError(
@@ -112,7 +112,7 @@ class TableColumns:
 
 
 def look_up(cursor: ArrowCursor, system: str, schema: str, key: str, table: str) -> TableColumns:
-    """The configured table. Raises ConfigurationError where there is none, StoreError where we may not see it all."""
+    """The configured table. Raises ConfigurationError if it does not exist, StoreError if we may not read it all."""
     rows = _rows(cursor, _COLUMNS, schema, table)
     if not rows:
         if not _rows(cursor, _SCHEMA, schema):

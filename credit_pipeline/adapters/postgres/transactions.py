@@ -1,7 +1,7 @@
-"""Transactions on a product's Postgres: how they begin, what limits they carry, and what their errors are called.
+"""psycopg transactions on a product's Postgres, with time limits and translated errors.
 
-Explicit transactions only: a killed client's autocommit statement still commits. `SET LOCAL` only and no prepared
-statements, so that PgBouncer's transaction pooling may stand between. What is said inside is elsewhere.
+Only explicit transactions: a killed client's autocommit statement still commits. Only `SET LOCAL` and no prepared
+statements, so that PgBouncer's transaction pooling works.
 """
 
 import threading
@@ -28,11 +28,11 @@ _CONTENTION = frozenset({"40P01", "40001", "55P03"})
 
 
 class Contended(StoreError):
-    """Another transaction stood in the way; the same one may be tried again."""
+    """Lock contention with another transaction; retrying may succeed."""
 
 
 def connect(url: str, system: str, env: str) -> Connection:
-    """A connection to the product's database; `env` is the variable that a sentence names when it cannot be had."""
+    """A connection to the product's database. `env` is the variable that error messages name."""
     with translated(system, env):
         return psycopg.connect(
             url, prepare_threshold=None, application_name=f"credit_pipeline {system}", connect_timeout=10
@@ -40,7 +40,7 @@ def connect(url: str, system: str, env: str) -> Connection:
 
 
 class Transactions:
-    """One connection, opened when first needed and again after it was lost; one transaction at a time."""
+    """One connection, opened on first use and reopened if lost; one transaction at a time."""
 
     def __init__(self, url: str, system: str, env: str = "the credit store") -> None:
         self._url = url
@@ -51,9 +51,10 @@ class Transactions:
 
     @contextmanager
     def begin(self, *, snapshot: bool = False) -> Iterator[Cursor]:
-        """A transaction with its limits set; commits at the end, rolls back on any error.
+        """A transaction with time limits; commits at the end, rolls back on any error.
 
-        Read committed, so that a lock waited for shows what was committed meanwhile; `snapshot` asks for one state.
+        Read committed, so that a statement that waited for a lock sees what was committed meanwhile; `snapshot` makes
+        it repeatable read.
         """
         with self._turn, translated(self._system, self._env):
             connection = self._open()
@@ -64,7 +65,7 @@ class Transactions:
                 yield cursor
 
     def close(self) -> None:
-        """Ends the connection; the next transaction opens another."""
+        """Closes the connection; the next transaction opens a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -78,14 +79,14 @@ class Transactions:
 
 @contextmanager
 def translated(system: str, env: str) -> Iterator[None]:
-    """Names the driver's errors in our tree: the write path's own sentences, contention, and else as `explain` does."""
+    """Turns psycopg errors into ours: PlanError from the write path, Contended, NotInstalled, else as `explain`."""
     try:
         yield
     except psycopg.Error as error:
-        raise _named(error, system, env) from None  # its texts may hold a host, a user or a row
+        raise _translated(error, system, env) from None  # its text may contain a host, a user or a row
 
 
-def _named(error: psycopg.Error, system: str, env: str) -> CreditPipelineError:
+def _translated(error: psycopg.Error, system: str, env: str) -> CreditPipelineError:
     state, constraint = error.sqlstate or "", error.diag.constraint_name or ""
     if state.startswith("CP"):
         return PlanError(error.diag.message_primary or f"{system}: the plan was refused")

@@ -1,7 +1,4 @@
-"""How a configured column of the product is read: ids as text, whole credits, instants, only the accounts wanted.
-
-SQL fragments and the refusals of what a column may not hold. Which tables are read is the stores' business.
-"""
+"""SQL fragments that read configured product columns as text, ids, whole credits or times, and checks of values."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,7 +14,7 @@ from credit_pipeline.domain.subjects.ids import AccountId
 
 _WHOLE = frozenset({"int2", "int4", "int8"})
 _AS_TEXT = frozenset({"text", "varchar"})
-# NaN and the infinities are greater than every number, so that BETWEEN refuses them too.
+# BETWEEN also excludes NaN and infinity, which sort above every number.
 _BROKEN = "count(*) FILTER (WHERE {column} <> trunc({column}) OR NOT {column} BETWEEN -9e18 AND 9e18)"
 
 
@@ -27,14 +24,14 @@ def text(column: Column) -> sql.Composable:
 
 
 def id_text(column: Column, *, uuids: bool) -> sql.Composable:
-    """An id as text; `uuids` where its world's ids are uuids, which a text column may hold in capitals."""
+    """An id as text. `uuids`: ids are UUIDs, which a text column may hold in upper case."""
     if uuids and column.type in _AS_TEXT:
         return sql.SQL("lower(btrim({}))").format(column.identifier)
     return text(column)
 
 
 def instant(column: Column) -> sql.Composable:
-    """The column as a timestamptz, null where it is infinite; a time without a zone is UTC."""
+    """The column as timestamptz, null if infinite; times without a zone are UTC."""
     name = column.identifier
     if column.type == "timestamptz":
         return sql.SQL("CASE WHEN isfinite({0}) THEN {0} END").format(name)
@@ -42,14 +39,14 @@ def instant(column: Column) -> sql.Composable:
 
 
 def since(column: Column, setting: str) -> sql.Composable:
-    """The instant held by a setting, as this column's type, so that the column's own index can be used."""
+    """The time in a setting, cast to the column's type so that the column's index can be used."""
     value = sql.SQL("(SELECT current_setting({})::timestamptz {})")
     zone = sql.SQL("" if column.type == "timestamptz" else "AT TIME ZONE 'UTC'")
     return value.format(sql.Literal(setting), zone)
 
 
 def whole(cursor: ArrowCursor, table: TableColumns, column: Column) -> sql.Composable:
-    """The column as bigint. Fractions are refused, not rounded; where the type has none, nothing is counted."""
+    """The column as bigint credits. Raises StoreError if it holds fractions, NaN or infinity."""
     if column.type == "int8":
         return column.identifier
     if column.type not in _WHOLE:
@@ -67,21 +64,25 @@ def whole(cursor: ArrowCursor, table: TableColumns, column: Column) -> sql.Compo
 def among(
     account: Column, accounts: Sequence[AccountId] | None, *, uuids: bool = False
 ) -> tuple[sql.Composable, list[str] | None]:
-    """A condition that can use the column's index, and the ids that it binds: those that its type can hold, as no
-    other can exist. None asks for all accounts and binds nothing."""
+    """A condition that can use the column's index, and the ids to bind as $1, without those its type cannot hold.
+
+    For `accounts` None the condition is true and nothing is bound.
+    """
     if accounts is None:
         return sql.SQL("true"), None
     if account.type == "uuid":
-        return _equals_any(account.identifier, "uuid"), [str(word) for word in accounts if _is_uuid(word)]
+        return _equals_any(account.identifier, "uuid"), [
+            str(account_id) for account_id in accounts if _is_uuid(account_id)
+        ]
     if account.type in _WHOLE:
-        fitting = [str(word) for word in accounts if word.isascii() and word.isdecimal() and int(word) < 1 << 63]
+        fitting = [str(one) for one in accounts if one.isascii() and one.isdecimal() and int(one) < 1 << 63]
         return _equals_any(account.identifier, "bigint"), fitting
-    wanted = [word.lower() if uuids else str(word) for word in accounts]
+    wanted = [one.lower() if uuids else str(one) for one in accounts]
     return sql.SQL("{} = ANY ($1::text[])").format(id_text(account, uuids=uuids)), wanted
 
 
 def fetch(cursor: ArrowCursor, query: sql.Composable, bound: Sequence[str] | None = None) -> pa.Table:
-    """The query's rows; without bound ids they come at COPY speed."""
+    """The query's rows. Without bound ids the driver uses COPY."""
     if bound is None:
         cursor.execute(query.as_string(None))
     else:
@@ -91,7 +92,7 @@ def fetch(cursor: ArrowCursor, query: sql.Composable, bound: Sequence[str] | Non
 
 
 def check_one_row_each(table: TableColumns, account: Column, ids: pa.ChunkedArray) -> None:
-    """Raises StoreError where rows have no account, or an account has several rows."""
+    """Raises StoreError if a row has no account or an account has several rows."""
     check_accounts(table, account, ids.null_count)
     more = 0 if account.unique else len(ids) - pc.count_distinct(ids).as_py()
     if more:
@@ -102,7 +103,7 @@ def check_one_row_each(table: TableColumns, account: Column, ids: pa.ChunkedArra
 
 
 def check_accounts(table: TableColumns, account: Column, without: int) -> None:
-    """Raises StoreError where `without` rows, as counted, have no account."""
+    """Raises StoreError if `without`, the number of rows without an account, is not 0."""
     if without:
         raise StoreError(
             f"{table.system}: table `{table.name}` has {without:,} rows without an account in "
@@ -114,9 +115,9 @@ def _equals_any(name: sql.Identifier, kind: str) -> sql.Composable:
     return sql.SQL("{} = ANY ($1::text[]::{}[])").format(name, sql.SQL(kind))
 
 
-def _is_uuid(word: str) -> bool:
+def _is_uuid(value: str) -> bool:
     try:
-        UUID(word)
+        UUID(value)
     except ValueError:
         return False
     return True

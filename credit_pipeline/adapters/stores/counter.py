@@ -1,7 +1,6 @@
-"""The balances of a counter store, read from the product's own table as Arrow at COPY speed (port Store).
+"""The Store port for the counter layout: balances read from the product's own table as Arrow, by COPY.
 
-Read only: one repeatable-read transaction that fails where rows would be hidden from it. What can be wrong with the
-configured names is told in `table_columns`; what the numbers mean is the domain's.
+Read-only: one repeatable-read transaction that fails if row-level security hides rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ SELECT {account} AS account_id, {label} AS label, {total} AS total, {used} AS us
 
 
 class CounterStore:
-    """The Store of one system whose accounts are rows with a plan label, credits granted and credits used."""
+    """The Store of a system with one row per account: plan label, credits granted, credits used."""
 
     def __init__(self, system: CreditSystem, url: str) -> None:
         assert isinstance(system.store, CounterStoreConfig)
@@ -33,10 +32,10 @@ class CounterStore:
         self._url = libpq_url(url, system.name, self._env)
 
     def read(self, accounts: Sequence[AccountId] | None = None) -> pa.Table:
-        """All balances, or those asked for, in schema COUNTER_BALANCES. An unknown number is null, not zero.
+        """All balances, or those of `accounts`, in schema COUNTER_BALANCES (credits). Unknown numbers are null, not 0.
 
-        Raises ConfigurationError where a table or column is not as configured, StoreError where the database cannot
-        be read, hides rows, or holds accounts without an id, twice, or with fractions of a credit.
+        Raises ConfigurationError if a table or column is not as configured, StoreError if the database cannot be read,
+        hides rows, or has rows without an account, duplicate accounts or fractional credits.
         """
         store = self._store
         with arrow_transaction(self._url, self._system, self._env, read_only=True) as cursor:
@@ -58,7 +57,7 @@ class CounterStore:
         return found.cast(COUNTER_BALANCES)
 
     def catalogue(self) -> Mapping[str, int]:
-        """The product's own plan table, label → credits; a plan without a label or an amount says nothing."""
+        """The product's own plan table: label → credits; empty if none is configured. Incomplete rows are skipped."""
         plans = self._store.plans
         if plans is None:
             return {}

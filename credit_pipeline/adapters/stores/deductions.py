@@ -1,6 +1,6 @@
-"""Whether a product's own deduct function can be used, and which deductions it recorded as failed.
+"""The product's deduct function (can it be called?) and its table of failed deductions.
 
-Nothing is ever spent: a probe runs in a transaction that is rolled back. What a failure means is the services' to say.
+No credits are spent: a probe runs in a transaction that is rolled back.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.ports import FailedSpend
 
-# By pg_proc_proname_args_nsp_index. Input parameters come first in pronargs; the last pronargdefaults have defaults.
+# Uses pg_proc_proname_args_nsp_index. Input parameters come first; the last pronargdefaults of them have defaults.
 _FUNCTIONS = """
 SELECT p.pronargs AS inputs, p.pronargdefaults AS defaults, p.proargnames AS names, p.proargmodes::text[] AS modes,
        ARRAY(SELECT pg_catalog.format_type(t, NULL) FROM unnest(p.proargtypes) AS t) AS types,
@@ -28,7 +28,7 @@ SELECT p.pronargs AS inputs, p.pronargdefaults AS defaults, p.proargnames AS nam
 FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 WHERE p.proname = %s AND n.nspname = %s AND p.prokind = 'f'
 """
-# The function's own names are unqualified: its schema comes first, then whatever the login has.
+# The function may use unqualified names: its schema comes first, then the login's search_path.
 _AS_THE_PRODUCT = """
 SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), true),
        set_config('lock_timeout', '2s', true), set_config('statement_timeout', '10s', true)
@@ -39,7 +39,7 @@ FROM {table} WHERE {at} >= $1::text::timestamptz AND {account} IS NOT NULL ORDER
 """
 _WHOLE_OR_NULL = "CASE WHEN {0} = trunc({0}) AND {0} BETWEEN -9e18 AND 9e18 THEN {0}::bigint END"
 _REASON_LENGTH = 200
-_NOT_ITS_FAULT = (
+_NOT_THE_FUNCTIONS_FAULT = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
     psycopg.errors.DeadlockDetected,
@@ -50,10 +50,10 @@ _NOT_ITS_FAULT = (
 def can_deduct(
     url: str, system: str, env: str, schema: str, deduct: FunctionCall, account: AccountId, *, probe: bool
 ) -> bool:
-    """Whether the function may be executed; with `probe` it is executed for one credit and rolled back.
+    """Whether the login may execute the function; `probe` also executes it for one credit and rolls back.
 
-    Raises ConfigurationError where no function takes the configured parameters, StoreError where the database cannot
-    be asked or somebody holds the balance's row.
+    Raises ConfigurationError if no function takes the configured parameters, StoreError if the database cannot be
+    reached or the balance row stays locked.
     """
     with connect(url, system, env) as connection, translated(system, env):
         try:
@@ -67,7 +67,7 @@ def can_deduct(
 def failed_spends(
     cursor: ArrowCursor, system: str, schema: str, failures: FailureTable, since: datetime
 ) -> Sequence[FailedSpend]:
-    """Deductions on record as failed since then, newest first. A reason is cut at 200 characters."""
+    """Failed deductions since `since`, newest first. Reasons are cut to 200 characters."""
     table = look_up(cursor, system, schema, "store.failures.table", failures.table)
     amount: Column | None = None
     if failures.amount is not None:
@@ -91,14 +91,14 @@ def failed_spends(
 
 
 def _resolve(cursor: Cursor, system: str, schema: str, call: FunctionCall) -> Row:
-    """The one function that can be called with the configured parameters by name."""
+    """The only function that accepts the configured parameters by name. Raises ConfigurationError otherwise."""
     wanted = set(call.arguments)
     fitting = [row for row in cursor.execute(_FUNCTIONS, (call.name, schema)).fetchall() if _fits(row, wanted)]
     if len(fitting) != 1:
         what = "does not exist" if not fitting else f"exists {len(fitting)} times"
         parameters = ", ".join(f"`{one}`" for one in call.arguments)
         raise ConfigurationError(
-            f"{system}: a function `{schema}.{call.name}` that is called with {parameters} {what}: "
+            f"{system}: a function `{schema}.{call.name}` with parameters {parameters} {what}: "
             "correct `store.deduct` in defs.yaml"
         )
     return fitting[0]
@@ -117,7 +117,7 @@ def _inputs(row: Row) -> list[str]:
 
 
 def _runs(cursor: Cursor, schema: str, call: FunctionCall, function: Row, account: AccountId) -> bool:
-    """Whether one credit can be deducted. A function that answers `false`, or raises an error, says that it cannot."""
+    """Whether one credit can be deducted: not if the function returns false or raises an error."""
     values: dict[str, Any] = {"account": account, "amount": 1, "description": "credit_pipeline: probe, rolled back"}
     types = dict(zip(_inputs(function), function["types"], strict=True))
     arguments = sql.SQL(", ").join(
@@ -127,7 +127,7 @@ def _runs(cursor: Cursor, schema: str, call: FunctionCall, function: Row, accoun
     cursor.execute(_AS_THE_PRODUCT, (schema,))
     try:
         row = cursor.execute(query, [values[meaning] for meaning in call.arguments.values()]).fetchone()
-    except _NOT_ITS_FAULT:
+    except _NOT_THE_FUNCTIONS_FAULT:
         raise
     except psycopg.OperationalError:
         raise

@@ -1,6 +1,6 @@
-"""The users of an authentication system as Arrow, each with what every layer says about the user's store account.
+"""Reads the users of an authentication system as Arrow, with every layer's evidence for the user's store account.
 
-All layers are read and none is preferred; who is who is the domain's to judge. An address leaves only as a digest.
+All layers are read and none is preferred. E-mail addresses are returned only as keyed digests.
 """
 
 import json
@@ -24,18 +24,18 @@ _USERS = "SELECT {id} AS id, {email} AS email FROM {table}"
 _MAPPING = """
 SELECT DISTINCT {user} AS id, {account} AS account FROM {table} WHERE {user} IS NOT NULL AND {account} <> ''
 """
-# The newest row of a user comes first: the ids at billing that it names are the user's.
+# The newest row of a user comes first; its billing ids count.
 _LOCAL = """
 SELECT {user} AS id, {billing} AS billing_id, {subscription} AS subscription_id, {metadata} AS metadata
 FROM {table} WHERE {user} IS NOT NULL ORDER BY {updated_at} DESC NULLS LAST
 """
 _METADATA_FIELD = IDENTITIES.field("metadata").type.value_type
 _DEPTH = 2
-"""Some products write their metadata as JSON text inside JSON."""
+"""Some products store their metadata as JSON text inside a JSON string."""
 
 
 class IdentityRows:
-    """The tables of the authentication system, read on the transaction of a cursor."""
+    """Reads the tables of the authentication system in the cursor's transaction."""
 
     def __init__(self, cursor: ArrowCursor, system: str, store: LedgerStoreConfig, *, uuids: bool) -> None:
         self._cursor = cursor
@@ -47,9 +47,9 @@ class IdentityRows:
         self._user_uuids = self._id.type == "uuid"
 
     def read(self, accounts: pa.Array) -> pa.Table:
-        """Every user in schema IDENTITIES, by id; `accounts` are all that the store knows.
+        """Every user in schema IDENTITIES, by id. `accounts`: all accounts of the store.
 
-        Raises StoreError where two users have one id.
+        Raises StoreError if two users have the same id.
         """
         users, mapping, local = self._all_users(), self._mapping(), self._local()
         ids = distinct([users["id"]])
@@ -117,10 +117,10 @@ class IdentityRows:
             else instant(table.time("store.subscriptions.updated_at", updated)),
             table=table.identifier,
         )
-        return fetch(self._cursor, query).sort_by("id")  # stable, and by bytes, as nested() wants it
+        return fetch(self._cursor, query).sort_by("id")  # a stable sort by bytes, as nested() needs
 
     def _claims(self, local: pa.Table) -> tuple[pa.ChunkedArray, pa.StructArray]:
-        """Layer 2, user by user: the known keys that hold an id, in the configured order."""
+        """Layer 2: per user, the configured metadata keys that hold an account id, in configured order."""
         owners: list[str] = []
         claims: list[dict[str, str]] = []
         for user, rows in _by_user(local).items():
@@ -134,7 +134,7 @@ class IdentityRows:
         return pa.chunked_array([owners], pa.string()), pa.array(claims, _METADATA_FIELD)
 
     def _account_id(self, value: Any) -> str | None:
-        """A store account's id as it may be compared; None for what cannot be one."""
+        """A metadata value as a normalised account id; None if it cannot be one."""
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str) or not value.strip():
@@ -151,7 +151,7 @@ def _by_user(local: pa.Table) -> Mapping[str, list[str]]:
 
 
 def _content(metadata: str) -> Mapping[str, Any]:
-    """The mapping that a column's text holds; broken JSON, or JSON of another kind, is no metadata."""
+    """The JSON object in a column's text; empty for invalid JSON or another type."""
     value: Any = metadata
     for _ in range(_DEPTH):
         if not isinstance(value, str):
@@ -163,8 +163,8 @@ def _content(metadata: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _uuid(word: str) -> str | None:
+def _uuid(value: str) -> str | None:
     try:
-        return str(UUID(word)) if len(word) in {32, 36} else None  # not in braces, not as a URN
+        return str(UUID(value)) if len(value) in {32, 36} else None  # no braces, no URN
     except ValueError:
         return None

@@ -1,7 +1,6 @@
-"""A store that keeps a ledger, for users whose id is another one than their account's (port IdentityStore).
+"""The IdentityStore port for the ledger layout, whose users have another id than their store account.
 
-Read only: repeatable-read transactions that fail where rows would be hidden from them. The rows are put together in
-`ledger_rows.py` and `identity_rows.py`; what they mean is the domain's.
+Read-only: repeatable-read transactions that fail if row-level security hides rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +23,13 @@ from credit_pipeline.domain.subjects.ids import AccountId, AuthId
 from credit_pipeline.services.collect.ports import FailedSpend
 
 _MARGIN = timedelta(days=2)
-"""Entries are read a little further back than they are judged: a grant may lie a day before its period, and a run
-judges as of the moment at which it began."""
+"""Entries are read this much further back than the look-back, because a grant may precede its period by a day and a run
+judges as of its start."""
 _USER = "SELECT {id} AS id FROM {table} WHERE {id} = lower(btrim($1)) OR {id} = btrim($1) OR {email} LIMIT 2"
 
 
 class LedgerStore:
-    """The IdentityStore of one system whose accounts have a balance, a tier and transactions."""
+    """The IdentityStore of a system whose accounts have a balance, a tier and transactions."""
 
     def __init__(
         self, system: CreditSystem, url: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -45,24 +44,24 @@ class LedgerStore:
         self._identities: pa.Table | None = None
 
     def read(self, accounts: Sequence[AccountId] | None = None) -> pa.Table:
-        """All accounts, or those asked for that exist, in schema LEDGER_BALANCES; entries of the policy's lookback.
+        """All accounts, or the existing ones of `accounts`, in schema LEDGER_BALANCES, with entries of the look-back.
 
-        Raises ConfigurationError where a table or column is not as configured, StoreError where the database cannot
-        be read, hides rows, or holds rows without an account, an amount or a time, or with fractions of a credit.
+        Raises ConfigurationError if a table or column is not as configured, StoreError if the database cannot be read,
+        hides rows, or has rows without account, amount or time, or with fractional credits.
         """
         oldest = self._clock() - self._lookback - _MARGIN
         with self._transaction() as cursor:
             rows = LedgerRows(cursor, self._system, self._store)
             found = rows.read(accounts, oldest)
             if accounts is None:
-                # Read on the same snapshot, so that a run sees no account whose user it does not.
+                # The same database snapshot, so that a run sees the user of every account that it sees.
                 self._identities = self._users(cursor, rows, found["account_id"].combine_chunks())
         return found
 
     def identities(self) -> pa.Table:
-        """Every user in schema IDENTITIES: as of the last read of all accounts if there was one, else as of now.
+        """Every user in schema IDENTITIES, from the last read of all accounts if there was one, else read now.
 
-        A read serves one call; the next one looks again.
+        The result of a read is returned once; the next call reads again.
         """
         found, self._identities = self._identities, None
         if found is None:
@@ -72,9 +71,9 @@ class LedgerStore:
         return found
 
     def user_of(self, email_or_id: str) -> AuthId | None:
-        """The user of that e-mail address (blanks and case do not matter) or id; None where there is none.
+        """The user with this id or e-mail address (case and blanks are ignored), or None.
 
-        Raises StoreError where several users have the address.
+        Raises StoreError if several users have the address.
         """
         names = self._store.users
         with self._transaction() as cursor:
@@ -92,7 +91,7 @@ class LedgerStore:
         return AuthId(found[0]) if found else None
 
     def failed_spends(self, since: datetime) -> Sequence[FailedSpend] | None:
-        """Deductions that failed since then, newest first; None where the product keeps no such table."""
+        """Failed deductions since `since`, newest first; None if the product keeps no such table."""
         failures = self._store.failures
         if failures is None:
             return None
@@ -100,9 +99,10 @@ class LedgerStore:
             return deductions.failed_spends(cursor, self._system, self._store.schema, failures, since)
 
     def can_deduct(self, account: AccountId, *, probe: bool) -> bool | None:
-        """Whether the product's deduct function may be executed; `probe` also runs it for one credit and rolls back.
+        """Whether the login may execute the product's deduct function; `probe` also runs it for one credit, rolled
+        back.
 
-        None where no such function is configured. Raises ConfigurationError where it does not exist.
+        None if none is configured. Raises ConfigurationError if it does not exist.
         """
         deduct = self._store.deduct
         if deduct is None:
@@ -112,7 +112,7 @@ class LedgerStore:
         )
 
     def catalogue(self) -> Mapping[str, int]:
-        """The product's own plan table, label → credits; empty where none is configured."""
+        """The product's own plan table: label → credits; empty if none is configured."""
         plans = self._store.plans
         if plans is None:
             return {}

@@ -1,7 +1,7 @@
-"""A ledger store's accounts as Arrow: sums over the whole ledger, its latest entries, balances and tiers, side by side.
+"""Reads a ledger store's accounts as Arrow: sums over the whole ledger, recent entries, balances and tiers.
 
-Each table is read with one plain query; they are joined here, by account, because Arrow does that in a fraction of the
-time that the rows take to arrive. Identities are `identity_rows.py`'s; what the numbers mean is the domain's.
+Each table is read with one plain query and joined here by account: Arrow joins in a fraction of the time that the rows
+take to arrive.
 """
 
 import json
@@ -38,7 +38,7 @@ SELECT {account} AS account, {label} AS label, {status} AS status, {start} AS pe
 FROM {table} WHERE {among}
 """
 _MAPPED = "SELECT DISTINCT {account} AS account FROM {table} WHERE {account} <> '' AND {among}"
-# One pass over the ledger. Grouped by the columns as stored: their text is made once a group and not once a row.
+# One pass over the ledger, grouped by the stored columns, so that each is cast to text once per group.
 _SUMS = """
 SELECT {account} AS account, {type} AS type, _amount::bigint AS amount, _magnitude::bigint AS magnitude,
        _rows AS rows, _amountless AS amountless, _timeless AS timeless
@@ -47,7 +47,7 @@ FROM (SELECT {account_column}, {type_column}, sum({amount}) AS _amount, {magnitu
              count(*) FILTER (WHERE {at} IS NULL) AS _timeless
       FROM {table} WHERE {among} GROUP BY {account_column}, {type_column}) AS grouped
 """
-# Spends are the bulk of a ledger and are left out in the database. The settings are read once, not once a row.
+# Spends are most of a ledger and are excluded in the database. ARRAY(SELECT …) reads the setting once, not per row.
 _ENTRIES = """
 SELECT {account} AS account, {id} AS entry_id, {at} AS at, {amount} AS amount, {type} AS type, {reference} AS reference
 FROM {table}
@@ -59,7 +59,7 @@ WHERE {at_column} >= {since}
 
 
 class LedgerRows:
-    """The tables of one ledger store, read on the transaction of a cursor."""
+    """Reads the tables of one ledger store in the cursor's transaction."""
 
     def __init__(self, cursor: ArrowCursor, system: str, store: LedgerStoreConfig) -> None:
         self._cursor = cursor
@@ -68,12 +68,12 @@ class LedgerRows:
         self._balances = self._table("balances", store.balances.table)
         self._account = self._balances.column("store.balances.account", store.balances.account)
         self.uuids = self._account.type == "uuid"
-        """Whether the store's ids are uuids; columns of text that name one are then read without regard to case."""
+        """Whether account ids are UUIDs; text columns with such ids are then compared without case."""
 
     def read(self, accounts: Sequence[AccountId] | None, oldest: datetime) -> pa.Table:
-        """All accounts, or those asked for that exist, in schema LEDGER_BALANCES, by id.
+        """All accounts, or the existing ones of `accounts`, in schema LEDGER_BALANCES, by id.
 
-        Entries are those since `oldest`; the sums are over everything.
+        Entries are those since `oldest`; sums (credits) are over the whole ledger.
         """
         balances, tiers, mapped = self._held(accounts), self._tiers(accounts), self._mapped(accounts)
         sums, entries = self._movements(accounts, oldest)
@@ -102,7 +102,7 @@ class LedgerRows:
         return pa.table(columns).cast(LEDGER_BALANCES)
 
     def account_ids(self) -> pa.Array:
-        """Every account that the store knows, by id."""
+        """The ids of all accounts of the store, ascending."""
         transactions = self._table("transactions", self._store.transactions.table)
         tiers = self._table("tiers", self._store.tiers.table)
         named = [
@@ -162,7 +162,7 @@ class LedgerRows:
         return found
 
     def _mapped(self, accounts: Sequence[AccountId] | None) -> pa.Table:
-        """Accounts that the mapping table names; a row that names none says nothing."""
+        """The accounts in the mapping table."""
         table = self._table("mapping", self._store.mapping.table)
         account = table.column("store.mapping.account", self._store.mapping.account)
         condition, bound = among(account, accounts, uuids=self.uuids)
@@ -170,7 +170,7 @@ class LedgerRows:
         return fetch(self._cursor, query, bound)
 
     def _movements(self, accounts: Sequence[AccountId] | None, oldest: datetime) -> tuple[pa.Table, pa.Table]:
-        """Sums by account and type, `granted` and `spent` in credits; and the latest entries, oldest first."""
+        """Sums by account and type (`granted`, `spent`, in credits), and the recent entries, oldest first."""
         names = self._store.transactions
         table = self._table("transactions", names.table)
         account = table.column("store.transactions.account", names.account)
@@ -195,7 +195,7 @@ class LedgerRows:
             "table": table.identifier,
             "among": condition,
         }
-        spends = [word for word, meaning in names.types.items() if meaning is EntryKind.SPEND]
+        spends = [name for name, meaning in names.types.items() if meaning is EntryKind.SPEND]
         remember_setting(self._cursor, "credit_pipeline.spends", json.dumps(spends))
         remember_setting(self._cursor, "credit_pipeline.since", oldest.isoformat())
         sums = fetch(self._cursor, sql.SQL(_SUMS).format(**parts), bound)
@@ -213,16 +213,16 @@ class LedgerRows:
         return sums.append_column("spent", pc.if_else(spend, spent, zero))
 
     def _of_kind(self, rows: pa.Table) -> pa.Table:
-        """With the column `kind`, by the configured map; no type at all is an unknown one, of the empty name."""
+        """Adds the column `kind` by the configured types; a null type becomes an unknown one with an empty name."""
         types = self._store.transactions.types
-        words, kinds = pa.array(list(types), pa.string()), pa.array([kind.value for kind in types.values()])
-        named = pc.fill_null(rows["type"], "")
-        kind = kinds.take(pc.index_in(named, value_set=words)).fill_null(EntryKind.UNKNOWN.value)
-        return rows.set_column(rows.schema.get_field_index("type"), "type", named).append_column("kind", kind)
+        names, kinds = pa.array(list(types), pa.string()), pa.array([kind.value for kind in types.values()])
+        types_in_rows = pc.fill_null(rows["type"], "")
+        kind = kinds.take(pc.index_in(types_in_rows, value_set=names)).fill_null(EntryKind.UNKNOWN.value)
+        return rows.set_column(rows.schema.get_field_index("type"), "type", types_in_rows).append_column("kind", kind)
 
 
 def _check(table: TableColumns, account: Column, sums: pa.Table, *, amount_key: str, at: Column) -> None:
-    """Raises StoreError where a transaction has no account, amount or time: it might be the grant that is missed."""
+    """Raises StoreError if a transaction has no account, amount or time: it might be the missing grant."""
     check_accounts(table, account, pc.sum(sums["rows"].filter(sums["account"].is_null())).as_py() or 0)
     for column, what, key in (("amountless", "amount", amount_key), ("timeless", "time", at.key)):
         count = pc.sum(sums[column]).as_py() or 0

@@ -1,4 +1,4 @@
-"""The product's own table of plans, read for comparison with ours. What a disagreement means is the domain's."""
+"""Reads the product's own table of plans, for comparison with the configured ones."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from credit_pipeline.domain.errors import StoreError
 
 
 def price_list(cursor: ArrowCursor, system: str, schema: str, plans: PlanTable) -> Mapping[str, int]:
-    """Label → credits; a plan without a label or an amount says nothing. Raises StoreError for two amounts of one."""
+    """Label → credits; incomplete rows are skipped. Raises StoreError if a label has two amounts."""
     table = look_up(cursor, system, schema, "store.plans.table", plans.table)
     label = table.column("store.plans.label", plans.label)
     credits = table.number("store.plans.credits", plans.credits)

@@ -85,10 +85,10 @@ def test_a_proxy_of_the_environment_is_not_asked(chat: Chat, monkeypatch: pytest
     [
         ("http://127.0.0.1:9/SECRET", "cannot be reached"),
         ("http://chat.example/SECRET", "use https"),
-        ("ftp://chat.example/SECRET", "no address of a webhook"),
-        ("https:///SECRET", "no address of a webhook"),
-        ("SECRET words", "no address of a webhook"),
-        ("https://chat.example/SECRET\udc80", "no address of a webhook"),
+        ("ftp://chat.example/SECRET", "not a webhook URL"),
+        ("https:///SECRET", "not a webhook URL"),
+        ("SECRET words", "not a webhook URL"),
+        ("https://chat.example/SECRET\udc80", "not a webhook URL"),
         ("https://chat..example/SECRET", "cannot be reached"),
     ],
 )
@@ -128,12 +128,12 @@ def test_a_variable_that_is_not_set_makes_its_own_sink_fail_and_no_other(chat: C
         email.send(SAID)
     log, webhook, email = sinks_of(BOTH, {"HOOK_URL": "https://chat.example/\udc80", "SMTP_URL": "smtp://h\udc80:1"})
     log.send(SAID)
-    with pytest.raises(DeliveryFailed, match="HOOK_URL is no address"):
+    with pytest.raises(DeliveryFailed, match="HOOK_URL is not a webhook URL"):
         webhook.send(SAID)
     with pytest.raises(DeliveryFailed, match="the mail server of SMTP_URL cannot be reached"):
         email.send(SAID)
     _, webhook, email = sinks_of(BOTH, {"SMTP_URL": "mail.example.com"})
     with pytest.raises(DeliveryFailed, match="set HOOK_URL"):
         webhook.send(SAID)
-    with pytest.raises(DeliveryFailed, match="SMTP_URL is no address of a mail server: write it as smtp"):
+    with pytest.raises(DeliveryFailed, match="SMTP_URL is not a mail server URL: write it as smtp"):
         email.send(SAID)

@@ -115,7 +115,7 @@ def test_a_passing_fault_is_retried_until_answered(server, kind, values, endpoin
         ("slow_headers", 1, "the answer took too long"),
         ("huge", 1, "an answer of more than 10,000,000 bytes"),
         ("wrong_instance", 1, "answered about another instance"),
-        ("redirect", 1, r"HTTP 302, which is not followed \(request .*"),
+        ("redirect", 1, r"HTTP 302: redirects are not followed \(request .*"),
         ("html_404", 1, r"HTTP 404 for the instance \(request .*"),
         ("forbidden", 1, r"HTTP 403 for the instance \(request .*"),
     ],

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.stripe.events import TYPES, parse_event
-from credit_pipeline.adapters.billing.stripe.values import WireError
 from credit_pipeline.adapters.inbox.webhook_hints import hint_of
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.sandbox.billing.server import BillingServer

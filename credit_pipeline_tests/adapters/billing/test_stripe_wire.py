@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.stripe.account import longer_periods
 from credit_pipeline.adapters.billing.stripe.invoices import parse_invoice, with_evidence
 from credit_pipeline.adapters.billing.stripe.paths import text_at
-from credit_pipeline.adapters.billing.stripe.values import WireError
 from credit_pipeline.adapters.billing.stripe.wire import (
     Reading,
     error_of,

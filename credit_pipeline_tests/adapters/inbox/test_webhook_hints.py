@@ -95,12 +95,12 @@ def test_an_event_of_an_unknown_kind_that_names_somebody_is_a_hint_like_any() ->
     "body", [{"type": "invoice.paid", "data": {}}, {"type": "invoice.paid", "data": {"object": {"customer": 7}}}, {}]
 )
 def test_an_event_that_ought_to_name_somebody_and_does_not_is_a_fault(body: dict[str, Any]) -> None:
-    assert hint_of("stripe", raw(body)).fault == "the body names no customer: nothing says whose it is"
+    assert hint_of("stripe", raw(body)).fault == "the body names no customer: the account is unknown"
 
 
 def test_without_a_body_or_a_known_provider_an_account_is_needed() -> None:
     assert "neither an account nor a body" in str(hint_of("wix", None).fault)
-    assert "`paddle` cannot be read here" in str(hint_of("paddle", b"{}").fault)
+    assert "`paddle` are not supported" in str(hint_of("paddle", b"{}").fault)
 
 
 JSON = st.recursive(

@@ -164,7 +164,7 @@ def test_a_record_that_kills_its_workers_is_dead_in_the_end(product: WithDoors, 
         product.wait("11 minutes")
     assert inbox.claim("worker") == []
     row = product.event("evt")
-    assert (row["state"], row["last_error"]) == ("dead", "the attempt ended without a word")
+    assert (row["state"], row["last_error"]) == ("dead", "the worker stopped during the attempt")
 
 
 def test_replay_gives_all_attempts_back_under_numbers_of_their_own(product: WithDoors, inbox: PostgresInbox) -> None:
@@ -247,7 +247,7 @@ def test_a_tick_reads_the_failed_ones_alone_however_many_are_done(product: WithD
     queue = claims.Queue(table="webhook_event", waiting="failed", ended="dead", retrying=WEBHOOKS)
     with closing(Transactions(product.url, "wix_app")) as transactions, transactions.begin() as cursor:
         for query, index in ((claims._TAKE_OVER, "webhook_event_claimed"), (claims._CLAIM, "webhook_event_due")):
-            rows: list[Any] = cursor.execute("EXPLAIN " + queue._filled(query).as_string(None), words).fetchall()
+            rows: list[Any] = cursor.execute("EXPLAIN " + queue._formatted(query).as_string(None), words).fetchall()
             plan = "\n".join(row["QUERY PLAN"] for row in rows)
             assert index in plan
             assert "Seq Scan" not in plan

@@ -553,7 +553,7 @@ def test_a_function_with_other_parameters_is_a_mistake_in_the_file(
 ) -> None:
     of = store(product, deduct=FunctionCall(name="deduct_points", arguments=arguments))
     sentence = refusal(lambda: of.can_deduct(AccountId(A), probe=False), ConfigurationError)
-    assert sentence.startswith("bestauth: a function `public.deduct_points` that is called with `p_")
+    assert sentence.startswith("bestauth: a function `public.deduct_points` with parameters `p_")
     assert sentence.endswith("does not exist: correct `store.deduct` in defs.yaml")
 
 

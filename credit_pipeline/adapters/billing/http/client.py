@@ -7,7 +7,7 @@ same kind of failure as a 503. What a response means is up to the provider's ada
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -148,7 +148,7 @@ class BoundedHttp:
         with self._sent("GET", path, end, headers) as response:
             return self._read(response)
 
-    def attempts(self, *, end: float, stop: Callable[[Trouble], bool]) -> Iterator[AbstractContextManager[Any]]:
+    def attempts(self, *, end: float, stop: Callable[[Trouble], bool]) -> Iterable[AbstractContextManager[Any]]:
         """Attempts at one request, each a context manager: a block that raises a Trouble worth retrying runs again.
 
         The Trouble is raised when attempts run out, `stop` returns True for it, or its wait would pass `end`.
@@ -189,7 +189,7 @@ class BoundedHttp:
         except DeadlinePassed:
             raise Trouble("the answer took too long", again=False) from None
         except PrivateAddress:
-            raise Trouble("its name leads to a private address", again=False, unreachable=True) from None
+            raise Trouble("its name resolves to a private address", again=False, unreachable=True) from None
         except (httpcore.ConnectError, httpcore.ConnectTimeout):
             raise Trouble("no connection", again=True, unreachable=True) from None
         except httpcore.TimeoutException:
@@ -206,7 +206,7 @@ class BoundedHttp:
             wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             raise Trouble(_sentence(f"HTTP {status}", request_id), again=should_retry != "false", wait=wait)
         if status != _OK and status < _REFUSED:
-            raise Trouble(_sentence(f"HTTP {status}, which is not followed", request_id), again=False)
+            raise Trouble(_sentence(f"HTTP {status}: redirects are not followed", request_id), again=False)
         try:
             body = self._json(response)
         except NotStrictJson as error:

@@ -61,7 +61,7 @@ def _bounded_int(digits: str) -> int:
 def _finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise NotStrictJson("a number beyond all bounds")
+        raise NotStrictJson("a number out of range")
     return number
 
 

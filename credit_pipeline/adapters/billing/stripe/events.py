@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from credit_pipeline.adapters.billing.json_values import WireError, instant, text
 from credit_pipeline.adapters.billing.stripe.listing import Listing, StripeList, Window
 from credit_pipeline.adapters.billing.stripe.requests import Params
-from credit_pipeline.adapters.billing.stripe.values import WireError, instant, text
 from credit_pipeline.services.sync.ports import UndeliveredEvent
 
 EVENTS_PATH = "/v1/events"

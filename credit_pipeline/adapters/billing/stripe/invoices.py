@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from credit_pipeline.adapters.billing.stripe.values import WireError, flag, identity, instant, integer, mapping, text
+from credit_pipeline.adapters.billing.json_values import WireError, flag, identity, instant, integer, mapping, text
 from credit_pipeline.adapters.billing.stripe.wire import Subscription, unread
 from credit_pipeline.domain.grants.invoices import InvoiceStatus
 from credit_pipeline.domain.subjects.account import Lookup

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.stripe.requests import Param, Params, Refused, Stop, StripeGet, Unknown
-from credit_pipeline.adapters.billing.stripe.values import WireError
 from credit_pipeline.adapters.billing.stripe.wire import Object, Page, parse_page
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ from typing import Any
 from urllib.parse import quote
 
 from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.json_values import WireError, instant, text
 from credit_pipeline.adapters.billing.stripe.invoices import Invoice, parse_invoice
 from credit_pipeline.adapters.billing.stripe.listing import Listing, OnPage, StripeList, Window
 from credit_pipeline.adapters.billing.stripe.requests import Params, Unknown
-from credit_pipeline.adapters.billing.stripe.values import WireError, instant, text
 from credit_pipeline.adapters.billing.stripe.wire import Reading, Subscription, parse_customer, parse_subscription
 from credit_pipeline.adapters.billing.subscription_rows import listed_row
 from credit_pipeline.domain.subjects.account import Lookup
@@ -95,5 +95,5 @@ class StripeReader:
 def path_part(object_id: str) -> str:
     """An id quoted as one segment of a path. Raises Trouble for an empty id or one of dots only."""
     if not object_id or object_id.strip(".") == "":
-        raise Trouble("an id that is none", again=False)
+        raise Trouble("an invalid id", again=False)
     return quote(object_id, safe="")

@@ -11,7 +11,7 @@ from pyrate_limiter import Duration
 
 from credit_pipeline.adapters.billing.http.client import BoundedHttp, Patience, Reply, Trouble
 from credit_pipeline.adapters.billing.http.rate_limits import RatePerId
-from credit_pipeline.adapters.billing.stripe.values import WireError
+from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.stripe.wire import Object, error_of
 from credit_pipeline.domain.errors import ConfigurationError
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from credit_pipeline.adapters.billing.json_values import WireError, flag, identity, instant, integer, mapping, text
 from credit_pipeline.adapters.billing.stripe.paths import text_at
-from credit_pipeline.adapters.billing.stripe.values import WireError, flag, identity, instant, integer, mapping, text
 from credit_pipeline.adapters.billing.subscription_rows import listed_row
 from credit_pipeline.domain.plans.periods import Cycle
 from credit_pipeline.domain.subjects.account import Lookup

@@ -14,6 +14,7 @@ from credit_pipeline.adapters.billing.http.client import Patience, Reply, Troubl
 from credit_pipeline.adapters.billing.http.fan_out import FanOut
 from credit_pipeline.adapters.billing.http.rate_limits import RatePerId
 from credit_pipeline.adapters.billing.http.token import TokenHttp
+from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.subscription_rows import gone, missing, pull_of, unanswered
 from credit_pipeline.adapters.billing.wix import wire as wix_wire
 from credit_pipeline.domain.errors import SourceError
@@ -210,7 +211,7 @@ def _parsed(reply: Reply, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
         return None
     try:
         return parse(reply.body)
-    except wix_wire.WireError as error:
+    except WireError as error:
         raise Trouble(f"HTTP 200, but {error}", again=True) from None
 
 

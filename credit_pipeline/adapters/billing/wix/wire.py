@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from credit_pipeline.adapters.billing.json_values import WireError, mapping, text
 from credit_pipeline.adapters.billing.subscription_rows import MAX_DETAIL, blank_row, unanswered
 from credit_pipeline.domain.plans.periods import Cycle
 from credit_pipeline.domain.subjects.account import Lookup
@@ -18,8 +19,6 @@ from credit_pipeline.domain.subjects.ids import BillingId
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path, not a secret
 INSTANCE_PATH = "/apps/v1/instance"
 REQUEST_ID_HEADER = "X-Wix-Request-Id"
-
-MAX_TEXT = 1_000
 
 _CYCLES = {
     "MONTHLY": Cycle.MONTHLY,
@@ -32,16 +31,12 @@ _CYCLES = {
 }
 
 
-class WireError(ValueError):
-    """The JSON does not have the documented shape. The message names the field and quotes no value."""
-
-
 def parse_instance(billing_id: BillingId, payload: Mapping[str, Any]) -> dict[str, Any]:
     """One row of SUBSCRIPTIONS from a Get App Instance response. Raises WireError for another shape."""
-    instance = _mapping(payload, "instance")
-    if instance is None:
+    instance = mapping(payload, "instance")
+    if payload.get("instance") is None:
         raise WireError("instance is missing")
-    answered_for = _text(instance, "instanceId")
+    answered_for = text(instance, "instanceId")
     is_free = instance.get("isFree")
     if answered_for is None or not isinstance(is_free, bool):
         raise WireError("instance.instanceId or instance.isFree is missing")
@@ -50,7 +45,7 @@ def parse_instance(billing_id: BillingId, payload: Mapping[str, Any]) -> dict[st
     row = blank_row(billing_id, Lookup.ANSWERED) | {"subscription_id": str(billing_id)}
     if is_free:
         return row | {"status": BillingStatus.FREE.value}
-    return row | _paid(_mapping(instance, "billing") or {})
+    return row | _paid(mapping(instance, "billing"))
 
 
 def error_code(body: Mapping[str, Any] | None) -> str | None:
@@ -87,13 +82,13 @@ def parse_time(value: object) -> datetime | None:
 
 
 def _paid(billing: Mapping[str, Any]) -> dict[str, Any]:
-    trial = _mapping(billing, "freeTrialInfo") or {}
+    trial = mapping(billing, "freeTrialInfo")
     trialing = trial.get("status") == "IN_PROGRESS"
     auto_renews = billing.get("autoRenewing")
-    source = _text(billing, "source")
+    source = text(billing, "source")
     return {
         "status": (BillingStatus.TRIALING if trialing else BillingStatus.ACTIVE).value,
-        "raw_plan": _text(billing, "packageName"),
+        "raw_plan": text(billing, "packageName"),
         "cycle": _cycle(billing.get("billingCycle")),
         "anchor": parse_time(billing.get("timeStamp")),
         "ends_at": parse_time(billing.get("expirationDate")),
@@ -105,19 +100,3 @@ def _paid(billing: Mapping[str, Any]) -> dict[str, Any]:
 def _cycle(value: object) -> str | None:
     cycle = _CYCLES.get(value) if isinstance(value, str) else None
     return cycle.value if cycle else None
-
-
-def _mapping(payload: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    value = payload.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise WireError(f"{name} is not an object")
-    return value
-
-
-def _text(payload: Mapping[str, Any], name: str) -> str | None:
-    value = payload.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise WireError(f"{name} is not a text of at most {MAX_TEXT} characters")
-    return value

@@ -1,4 +1,4 @@
-"""Typed access to the fields of Stripe's JSON objects."""
+"""Typed access to the fields of a provider's JSON objects."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
