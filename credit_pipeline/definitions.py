@@ -1,7 +1,6 @@
-"""The code location: every system of the folder in effect ($CREDIT_PIPELINE_DEFS, else the packaged ones).
+"""The code location: all systems in $CREDIT_PIPELINE_DEFS or, if it is not set, the packaged ones.
 
-Loading reads the YAML files and nothing else: no environment secrets, no connections. What a system's definitions are
-stands in `orchestration/assemble.py`.
+Loading only reads the YAML files: no secrets, no connections.
 """
 
 import dagster as dg
@@ -12,7 +11,7 @@ from credit_pipeline.orchestration.assemble import reconciliation_defs
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All systems; a fault in one file stops the load with that file, line and key."""
+    """The definitions of all systems. Raises ConfigurationError with file, line and key if a file is invalid."""
     systems = [reconciliation_defs(system) for system in load_systems()]
-    # In one process: Dagster's default starts another for every step, which costs five seconds each.
+    # In one process: by default Dagster starts a process per step, which takes five seconds each.
     return dg.Definitions.merge(*systems, dg.Definitions(executor=dg.in_process_executor))

@@ -1,4 +1,4 @@
-"""The YAML door for Dagster: `type: credit_pipeline.components.CreditReconciliation`."""
+"""The Dagster component for YAML: `type: credit_pipeline.components.CreditReconciliation`."""
 
 from credit_pipeline.components.reconciliation import CreditReconciliation
 

@@ -1,7 +1,4 @@
-"""The Component: one `defs.yaml` becomes the definitions of one system, and nothing else.
-
-The file is read by the loader of `adapters/system_yaml.py`, the definitions are those of `orchestration/assemble.py`.
-"""
+"""The Dagster component that turns one `defs.yaml` into the definitions of one system."""
 
 from typing import Any, Self
 
@@ -20,8 +17,8 @@ DAGSTERS_OWN_KEYS = ("template_vars_module", "requirements", "post_processing")
 class Attributes(SystemAttributes):
     """The keys of `attributes`, for Dagster's listings and for editors.
 
-    A mistake is let through here and refused by the loader a moment later: Dagster's message would repeat the value,
-    which may be a secret, and the loader's has the carets.
+    Invalid values pass here and are rejected by our loader: Dagster's message would repeat the value, which may be a
+    secret, and the loader's shows the position.
     """
 
     @model_validator(mode="wrap")
@@ -36,12 +33,12 @@ class Attributes(SystemAttributes):
 class CreditReconciliation(dg.Component):
     """Keeps the credit balances in one product's Postgres true to what its billing provider says was bought.
 
-    The folder's name is the system's name. The file names plans, billing, store and policy; secrets stay in the
-    environment, of which only variable names are written down. `store.layout` is `counter` (a row an account) or
-    `ledger` (every movement, and users of another id). Yields the assets from `balances` and `subscriptions` to
-    `audit_trail`, their checks, the jobs `<system>_reconcile` and `<system>_apply`, those about single accounts with
-    their sensors, the hourly monitor, and the schedules; what starts by itself writes nothing unless
-    `automation.apply` is true.
+    The folder's name is the system's name. The file configures plans, billing, store and policy, and names the
+    environment variables that hold secrets. `store.layout` is `counter` (one row per account) or `ledger` (every
+    movement, and users with another id). Produces the assets from `balances` and `subscriptions` to `audit_trail` with
+    their checks, the jobs `<system>_reconcile`, `<system>_apply`, `<system>_undo` and `<system>_health`, the jobs about
+    single accounts, and schedules and sensors. Scheduled runs and sensors write nothing unless `automation.apply` is
+    true.
     """
 
     def __init__(self, system: CreditSystem) -> None:
@@ -49,23 +46,23 @@ class CreditReconciliation(dg.Component):
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What the component yields, for Dagster's own listings."""
+        """What the component produces, for Dagster's listings."""
         produces = ["asset", "asset_check", "job", "schedule", "sensor"]
         return dg.ComponentTypeSpec(tags=["billing", "credits"], produces=produces)
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """The shape of `attributes`; a plain model, so that no template is ever rendered into it."""
+        """The model of `attributes`; a plain one, into which Dagster renders no templates."""
         return Attributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 (see Attributes)
-        """The system of the folder. Raises ConfigurationError with file, line and carets."""
+        """The system of this folder. Raises ConfigurationError with file, line and position."""
         path = context.path if context.path.is_file() else context.path / FILE
         if not path.is_file():
             raise ConfigurationError(f"{path} does not exist: a system is a folder with a {FILE}")
         return cls(load_file(path, also=DAGSTERS_OWN_KEYS))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 (the base class's signature)
-        """Assets, checks, jobs, schedule and sensors of this system."""
+        """Assets, checks, jobs, schedules and sensors of this system."""
         return reconciliation_defs(self.system)

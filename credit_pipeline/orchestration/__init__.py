@@ -1,1 +1,1 @@
-"""The Dagster side: assets, checks, jobs and schedules, thin over the services."""
+"""Dagster definitions: assets, checks, jobs, schedules and sensors, each a thin layer over one service."""

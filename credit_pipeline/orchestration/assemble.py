@@ -1,4 +1,4 @@
-"""One configured system → its Dagster definitions. An ordinary function, for the Component and for the command line."""
+"""Builds the Dagster definitions of one configured system."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ from credit_pipeline.orchestration.sensors.schedules import schedules_of
 from credit_pipeline.orchestration.sensors.undelivered import undelivered_sensors
 
 RESOURCES: Mapping[str, Any] = {"credit_gateways": CreditGateways(), "credit_records": CreditRecords()}
-"""Shared by all systems: Dagster merges definitions only where a resource of one name is one object."""
+"""Shared by all systems, because Dagster merges definitions only if equally named resources are the same object."""
 
 
 def reconciliation_defs(
@@ -33,7 +33,7 @@ def reconciliation_defs(
     terminal: Terminal | None = None,
     resources: Mapping[str, Any] = RESOURCES,
 ) -> dg.Definitions:
-    """Assets, checks, jobs, schedules, sensors of one system; `terminal` where a command runs them in its process."""
+    """Assets, checks, jobs, schedules and sensors of one system. `terminal`: of the command that runs them."""
     at = terminal or Terminal()
     silent = terminal is not None
     jobs = [*jobs_of(system, silent=silent), *account_jobs(system, attended=at.attended, silent=silent)]

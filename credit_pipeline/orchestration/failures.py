@@ -1,4 +1,4 @@
-"""An error of ours as the failure Dagster shows: its one sentence, and the class by which it is raised again."""
+"""Converts our errors to Dagster failures with one sentence, and back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ ERROR = "error"
 
 @contextmanager
 def one_sentence(system: str) -> Iterator[None]:
-    """Turn a CreditPipelineError into a failed step that says what it said; a fault of the code stays a traceback."""
+    """Turns a CreditPipelineError into a failed step with its sentence; other exceptions keep their traceback."""
     try:
         yield
     except errors.CreditPipelineError as error:
@@ -22,7 +22,7 @@ def one_sentence(system: str) -> Iterator[None]:
 
 
 def error_of(description: str | None, name: object) -> errors.CreditPipelineError:
-    """The error a failed step was made from, to be raised on the other side of a run."""
+    """The CreditPipelineError that made a step fail, by its description and class name."""
     kind = getattr(errors, str(name), errors.CreditPipelineError)
     error: errors.CreditPipelineError = kind(description or "the run failed: see its log in the Dagster UI")
     return error

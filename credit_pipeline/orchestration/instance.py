@@ -1,7 +1,4 @@
-"""The Dagster home: where run history is kept, and the packaged files that say so.
-
-Which server the URL names is the caller's business; definitions, jobs and the web server are elsewhere.
-"""
+"""Prepares the Dagster home: its configuration files and the Postgres URL of its run history."""
 
 from __future__ import annotations
 
@@ -23,12 +20,15 @@ DAGSTER_URL = "CREDIT_PIPELINE_DAGSTER_URL"
 
 
 def prepare_home(home: Path, dagster_url: str) -> Path:
-    """Make `<home>/dagster`, and point this process and its children at it and at the database of that URL."""
+    """Creates `<home>/dagster` and points this process and its children to it and to the database at `dagster_url`.
+
+    Raises ConfigurationError if the URL is invalid or the folder cannot be written.
+    """
     url = storage_url(dagster_url)
     folder = Path(home).expanduser().resolve() / "dagster"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)  # run history names accounts
+        folder.chmod(0o700)  # run history contains account ids
         _put(folder / "dagster.yaml", _packaged("dagster.yaml").read_bytes())
     except OSError as error:
         raise ConfigurationError(
@@ -50,15 +50,15 @@ def instance() -> Iterator[DagsterInstance]:
 
 
 def workspace_file() -> Path:
-    """The workspace that loads our code location."""
+    """The workspace file that loads our code location."""
     return _packaged("workspace.yaml")
 
 
 def storage_url(url: str) -> str:
-    """The same database through psycopg2, whichever way libpq allows the URL to be written.
+    """A libpq URL as an SQLAlchemy URL for psycopg2. Raises ConfigurationError if it is not a Postgres URL.
 
-    dagster-postgres breaks on psycopg 3, which SQLAlchemy 2.1 takes for a bare `postgresql:`; and SQLAlchemy does
-    not know libpq's second way to name a socket folder, as a percent-encoded host.
+    dagster-postgres does not work with psycopg 3, SQLAlchemy 2.1's default for `postgresql:`. SQLAlchemy does not
+    accept a socket folder as a percent-encoded host, so it is moved to the query.
     """
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
@@ -82,7 +82,7 @@ def storage_url(url: str) -> str:
 
 
 def _packaged(name: str) -> Path:
-    """A file that lies in the package of an installed wheel, and beside the package in a checkout."""
+    """A file inside the installed package, or beside it in a checkout."""
     package = Path(str(files("credit_pipeline")))
     for folder in (package, package.parent):
         if (folder / name).is_file():
@@ -91,7 +91,7 @@ def _packaged(name: str) -> Path:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write a file unless it is there, whole or not at all: other processes read it meanwhile."""
+    """Writes a file atomically, because other processes may read it; an identical one is left alone."""
     if path.is_file() and path.read_bytes() == content:
         return
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:

@@ -1,7 +1,7 @@
-"""What passes from one step to the next: JSON records, one per step and run, never overwritten and never pickled.
+"""The IO manager: values between steps as JSON records, one per step and run, never overwritten and never pickled.
 
-A snapshot is kept as its reference (the Parquet file is the snapshot archive's); a frame is only made for an input
-annotated `pandas.DataFrame`.
+For a snapshot the record holds a reference to its Parquet file. An input annotated `pandas.DataFrame` gets the rows as
+a frame.
 """
 
 import json
@@ -26,23 +26,26 @@ from credit_pipeline.services.report.identity_report import IdentityReport
 from credit_pipeline.services.report.report import Report
 
 MAY_BE_ABSENT = {"may_be_absent": True}
-"""Metadata of an input that is None where the asset was never materialized."""
+"""Metadata of an input that is None if the asset was never materialized."""
 
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,120}")
 
 
 class CreditRecords(dg.ConfigurableIOManager):
-    """Keeps each value as `<home>/records/<asset or step>/<run>[-n].json`, readable by its owner only."""
+    """Stores each value in `<home>/records/<asset or step>/<run>[-n].json`, readable by its owner only."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Write the record; a repeated step of the same run gets the next number."""
+        """Writes the record; a retried step of the same run gets the next number."""
         folder = _folder(_output_parts(context))
         path = _write_once(folder, context.run_id, json.dumps(to_record(obj), sort_keys=True).encode())
         if context.has_asset_key:
             context.add_output_metadata({"record": str(path.relative_to(working_folder()))})
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """The record of this run, else of the newest materialization; None where that is allowed and there is none."""
+        """The value recorded by this run, else by the latest materialization; None if absent and allowed to be.
+
+        Raises StoreError if there is no record.
+        """
         path = _newest(context)
         if path is None and "may_be_absent" in (context.definition_metadata or {}):
             return None
@@ -54,7 +57,7 @@ class CreditRecords(dg.ConfigurableIOManager):
 
 
 def to_record(value: Any) -> dict[str, Any]:
-    """A value as JSON with its kind: a Snapshot, a Report, or plain JSON."""
+    """A value as JSON with its kind."""
     if isinstance(value, Snapshot):
         times = {"as_of": value.as_of.isoformat(), "finished_at": value.finished_at.isoformat()}
         return {"kind": "snapshot", "value": asdict(value) | times}
@@ -68,12 +71,12 @@ def to_record(value: Any) -> dict[str, Any]:
 
 
 def from_record(record: Mapping[str, Any]) -> Any:
-    """The inverse of to_record; an unknown kind is an error, nothing is guessed."""
+    """The inverse of to_record. Raises KeyError for an unknown kind."""
     return _KINDS[record["kind"]](record["value"])
 
 
 def to_frame(value: Any) -> pd.DataFrame:
-    """The rows of a snapshot, of a report's mismatches, or of a plan."""
+    """The rows of a snapshot, of a report (its mismatches) or of a plan."""
     if isinstance(value, Snapshot):
         archive = ParquetSnapshots(value.system, working_folder() / "snapshots")
         frame: pd.DataFrame = archive.read(value).to_pandas()
@@ -111,7 +114,7 @@ def _newest(context: dg.InputContext) -> Path | None:
     folder = _folder(tuple(context.asset_key.path))
     if own := _latest(folder, context.step_context.run_id):
         return own
-    # Only the run's id is taken from the event: anyone may report a materialization with a path of their liking.
+    # Only the run id is taken from the event, because anyone may report a materialization with any path.
     event = context.instance.get_latest_materialization_event(context.asset_key)
     return _latest(folder, event.run_id) if event else None
 

@@ -1,8 +1,7 @@
-"""What the UI shows of a value: pure functions from snapshots, reports and plans to Dagster metadata.
+"""Dagster metadata of snapshots, reports and plans: what the UI shows of a value.
 
-Numbers, hashes, times and tables; never markdown, because text of an API or a database could call the web server's own
-address from it (the one exception are the pictures of `plots.py`, which hold no text of anybody's). Tables are previews
-and say so.
+Numbers, hashes, times and tables. Never markdown with external text, because text from an API or a database could make
+the browser request URLs of the web server. Tables are previews and are named so.
 """
 
 import hashlib
@@ -46,7 +45,7 @@ def column_schema(schema: pa.Schema, descriptions: Mapping[str, str]) -> dg.Tabl
 
 
 def snapshot_metadata(snapshot: Snapshot) -> Metadata:
-    """Row count, as-of, completeness and hash of one snapshot."""
+    """Row count, times, completeness and hash of a snapshot."""
     return {
         "dagster/row_count": snapshot.rows,
         "dagster/uri": snapshot.path,
@@ -63,7 +62,7 @@ def snapshot_metadata(snapshot: Snapshot) -> Metadata:
 
 
 def report_metadata(report: Report) -> Metadata:
-    """Counts that add up, findings by code, and the first mismatches."""
+    """Counts, findings by code, and the first mismatches of a report."""
     rows = [
         {
             "account": mismatch.account_id or mismatch.billing_id or "",
@@ -71,9 +70,9 @@ def report_metadata(report: Report) -> Metadata:
             "lane": mismatch.lane,
             "billed": str(mismatch.expected.get("plan")),
             "stored": str(mismatch.actual.get("plan")),
-            "total": _shown(mismatch.actual.get("total")),
-            "used": _shown(mismatch.actual.get("used")),
-            "delta": _shown(mismatch.delta),
+            "total": _or_unknown(mismatch.actual.get("total")),
+            "used": _or_unknown(mismatch.actual.get("used")),
+            "delta": _or_unknown(mismatch.delta),
             "first_seen": mismatch.first_seen,
         }
         for mismatch in report.mismatches[:PREVIEW]
@@ -106,7 +105,7 @@ def report_metadata(report: Report) -> Metadata:
 
 
 def identity_metadata(report: IdentityReport) -> Metadata:
-    """Coverage by layer, the counts by state with their meaning, and the first users and ids that are not in order."""
+    """Coverage by layer, counts by state with their meaning, and the first problems and orphans."""
     problems = [
         {
             "user": user.auth_id,
@@ -138,7 +137,7 @@ def identity_metadata(report: IdentityReport) -> Metadata:
 
 
 def health_metadata(health: Health) -> Metadata:
-    """The overall line, and every sentence with its count."""
+    """The summary line, and every check with its count."""
     rows = [
         {
             "check": one.name,
@@ -153,7 +152,7 @@ def health_metadata(health: Health) -> Metadata:
 
 
 def plan_metadata(plan: Mapping[str, Any]) -> Metadata:
-    """Id, digest, who approved, and the before and after of the first rows of a plan (the contract's object)."""
+    """Id, digest, approvals, and before and after of the first rows of a plan (the JSON object of `fix`)."""
     rows: Sequence[Mapping[str, Any]] = plan["rows"]
     approvals: Sequence[Mapping[str, Any]] = plan.get("approvals", [])
     lanes = Counter(row["lane"] for row in rows)
@@ -175,7 +174,7 @@ def plan_metadata(plan: Mapping[str, Any]) -> Metadata:
 
 
 def audit_metadata(trail: Mapping[str, Any]) -> Metadata:
-    """The chain's head, anchored here outside the database, and the newest rows of this plan."""
+    """The audit chain's head, which this anchors outside the database, and the newest rows of the plan."""
     return {
         "head_sequence": trail["head_sequence"],
         "head_hash": trail["head_hash"],
@@ -186,11 +185,11 @@ def audit_metadata(trail: Mapping[str, Any]) -> Metadata:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> Any:
-    """Rows as a table of text and numbers; a column for every key that occurs."""
+    """Rows as a table of text and numbers, with a column for every key."""
     found = list(rows)
     names = list(dict.fromkeys(name for row in found for name in row))
     records = [dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in found]
-    columns = [dg.TableColumn(name=name, type="int" if _whole(found, name) else "string") for name in names]
+    columns = [dg.TableColumn(name=name, type="int" if _all_ints(found, name) else "string") for name in names]
     return dg.MetadataValue.table(records=records, schema=dg.TableSchema(columns=columns))
 
 
@@ -222,7 +221,7 @@ def _plan_row(row: Mapping[str, Any]) -> Metadata:
     }
 
 
-def _shown(value: int | None) -> int | str:
+def _or_unknown(value: int | None) -> int | str:
     return "unknown" if value is None else value
 
 
@@ -230,5 +229,5 @@ def _cell(value: Any) -> str | int | float | bool | None:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-def _whole(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+def _all_ints(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     return all(isinstance(row.get(name), int) and not isinstance(row.get(name), bool) for row in rows)

@@ -1,7 +1,7 @@
-"""Balances over time as small PNGs, for asset metadata and for `account --plot`. Draws; asks nobody.
+"""Draws balances over time as small PNGs, for asset metadata and for `account --plot`.
 
-matplotlib takes a second to import, so it is imported where a picture is drawn, and its global state (pyplot) is never
-touched: several runs may draw at once. Its title is drawn, so it can call nothing.
+matplotlib takes a second to import, so it is imported on first use. Its global state (pyplot) is not used, so several
+runs may draw at once.
 """
 
 import base64
@@ -16,14 +16,14 @@ from credit_pipeline.services.health.balance_history import AccountState
 INCHES = (7.2, 2.7)
 DPI = 100
 TITLE = 41
-"""Letters that leave room for the legend beside them."""
+"""Maximum characters, to leave room for the legend."""
 COLOURS = 64
-"""Of the palette: lines and letters need no more, and each run's record keeps its picture for ever."""
+"""Palette size; small, because every run's picture is kept for ever."""
 LEFT, GRANTED, OURS = "#1f5fa8", "#9aa3ad", "#c4540a"
 
 
 def system_plot(title: str, points: Sequence[BalancePoint]) -> bytes | None:
-    """The credits that all accounts of a system can spend, and what we corrected. None below two comparisons."""
+    """A PNG of the credits left in all accounts and our corrections; None for fewer than two points."""
     if len(points) < 2:
         return None
     times = [point.at for point in points]
@@ -41,7 +41,7 @@ def system_plot(title: str, points: Sequence[BalancePoint]) -> bytes | None:
 
 
 def account_plot(title: str, states: Sequence[AccountState], now: datetime) -> bytes | None:
-    """What one account could spend and had been granted until `now`. None where nothing is remembered of it."""
+    """A PNG of one account's granted and remaining credits until `now`; None without states."""
     if not states:
         return None
     times = [*(state.at for state in states), max(now, states[-1].at)]
@@ -50,7 +50,7 @@ def account_plot(title: str, states: Sequence[AccountState], now: datetime) -> b
     ours = [state for state in states if state.corrected]
 
     def draw(axes: Any) -> None:
-        # Granted and spent since is more than what is left; the two lines show which of them moved.
+        # Two lines, to tell a change of granted credits from spending.
         axes.step(times, granted, where="post", color=GRANTED, linewidth=1.2, linestyle="--", label="granted so far")
         axes.step(times, left, where="post", color=LEFT, linewidth=1.6, label="credits left")
         if ours:
@@ -60,7 +60,7 @@ def account_plot(title: str, states: Sequence[AccountState], now: datetime) -> b
 
 
 def as_markdown(png: bytes) -> str:
-    """The picture as the one piece of markdown that metadata may hold: our own bytes, and no text of anybody's."""
+    """The PNG as an inline markdown image, which contains no external text."""
     return f"![balances over time](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
@@ -81,7 +81,7 @@ def _png(title: str, draw: Callable[[Any], None], *, least: int, most: int) -> b
     axes = figure.add_subplot()
     draw(axes)
     axes.set_title(f"{_plain(title)}, UTC", fontsize=9, loc="left", parse_math=False)
-    # From zero, or a change of a thousandth would look like a crash.
+    # The axis starts at zero, or a change of 0.1 % would look like a crash.
     room = max(1, most - min(0, least)) * 0.08
     axes.set_ylim(min(0, least) - (room if least < 0 else 0), most + room)
     locator = calendar.AutoDateLocator(tz=UTC, minticks=3, maxticks=8)
@@ -94,7 +94,7 @@ def _png(title: str, draw: Callable[[Any], None], *, least: int, most: int) -> b
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.xaxis.get_offset_text().set_fontsize(8)
-    # Above the lines, which may run anywhere.
+    # Above the plot, because lines may run anywhere in it.
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, fontsize=8, frameon=False, ncols=3)
     canvas.draw()
     drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
@@ -106,6 +106,6 @@ def _png(title: str, draw: Callable[[Any], None], *, least: int, most: int) -> b
 
 
 def _plain(title: str) -> str:
-    """Letters that the font has: an account's id is whatever the product made it."""
+    """The title cut to TITLE characters, with `?` for those outside ASCII, because account ids may hold any."""
     shown = title if len(title) <= TITLE else f"{title[: TITLE - 2]}.."
     return "".join(letter if " " <= letter <= "~" else "?" for letter in shown)

@@ -1,4 +1,4 @@
-"""What a run borrows from outside: the connections of a system, opened at the first question and closed at its end."""
+"""The Dagster resource for a system's connections, opened on first use and closed at the end of the run."""
 
 import os
 from collections.abc import Mapping
@@ -16,26 +16,26 @@ HOME = "CREDIT_PIPELINE_HOME"
 
 
 def working_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """$CREDIT_PIPELINE_HOME, else `.credit_pipeline` here."""
+    """The working folder: $CREDIT_PIPELINE_HOME, else `.credit_pipeline` in the current folder."""
     return Path((os.environ if environ is None else environ).get(HOME) or ".credit_pipeline").expanduser().resolve()
 
 
 class CreditGateways(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Billing, store, memory and plans of each system. A missing variable fails the run that needs it, and no other."""
+    """Billing, store, memory and plans of each system. A missing variable only fails runs that need it."""
 
     _open: dict[str, Gateways] = PrivateAttr(default_factory=dict)
     _closing: ExitStack = PrivateAttr(default_factory=ExitStack)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (the base class's signature)
-        """Nothing is opened yet: a run that asks no question needs no connection."""
+        """Opens nothing yet: connections are opened on first use."""
         self._open, self._closing = {}, ExitStack()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Close what was opened."""
+        """Closes all connections."""
         self._closing.close()
 
     def of(self, system: CreditSystem) -> Gateways:
-        """The system's connections, one set a run. Raises ConfigurationError naming a variable that is not set."""
+        """The system's gateways, one set per run. Raises ConfigurationError if a variable is not set."""
         if system.name not in self._open:
             opening = open_gateways(system, working_folder(), os.environ)
             self._open[system.name] = self._closing.enter_context(opening)

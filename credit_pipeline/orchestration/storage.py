@@ -1,8 +1,8 @@
-"""Where Dagster keeps runs, events and schedules: the Postgres of the environment, as dagster.yaml asks.
+"""Dagster's storage of runs, events and schedules in the Postgres that an environment variable names.
 
-Dagster reads a checkout's dagster.yaml also for commands that need no history, such as `dagster definitions validate`,
-and its own Postgres storage fails where the variable is not set. Without a Dagster home there is no history to keep,
-so those commands get SQLite in the working folder. With one, a missing variable is an error and never a second history.
+Dagster also reads dagster.yaml for commands that need no history, such as `dagster definitions validate`, and its own
+Postgres storage fails if the variable is not set. Without DAGSTER_HOME those commands get SQLite in the working folder.
+With DAGSTER_HOME a missing variable is an error, so that no second history is started.
 """
 
 import os
@@ -18,16 +18,16 @@ from credit_pipeline.orchestration.resources import working_folder
 
 
 class EnvironmentStorage(DagsterPostgresStorage):
-    """The storage of dagster-postgres at the URL that a variable holds or, without a home, SQLite."""
+    """Postgres storage at the URL in a variable or, without DAGSTER_HOME, SQLite."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """The variable that holds the URL."""
+        """The config: `url_env`, the variable that holds the URL."""
         return {"url_env": dg.Field(str)}
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
-        """The storage. Raises ConfigurationError where there is a Dagster home and no URL."""
+        """The storage. Raises ConfigurationError if DAGSTER_HOME is set and the URL is not."""
         name = str(config_value["url_env"])
         if url := os.environ.get(name):
             return cls(storage_url(url), inst_data=inst_data)

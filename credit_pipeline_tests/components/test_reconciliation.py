@@ -103,7 +103,7 @@ def test_a_day_that_no_month_has_is_found_by_dagster_and_is_a_sentence_too(
 ) -> None:
     a_system(tmp_path, ACME.replace("0 */6 * * *", "0 0 31 2 *"))
     monkeypatch.setenv("CREDIT_PIPELINE_DEFS", str(tmp_path))
-    with pytest.raises(ConfigurationError, match=r"acme: schedule\.reconcile\.cron `0 0 31 2 \*` is no cron line"):
+    with pytest.raises(ConfigurationError, match=r"acme: schedule\.reconcile\.cron `0 0 31 2 \*` is not a cron"):
         defs()
 
 

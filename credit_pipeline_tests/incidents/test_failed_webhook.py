@@ -190,7 +190,7 @@ def test_a_sensor_without_its_database_says_what_to_set_or_run(
         unset.delenv("WIX_DATABASE_URL")
         assert here.evaluate(sensor).skip_message == "wix_app: set WIX_DATABASE_URL to the credit store's Postgres URL"
     doors.run("DROP TABLE credit_pipeline.webhook_event, credit_pipeline.sync_request")
-    assert here.evaluate(sensor).skip_message == "wix_app: nothing is kept here: run credit-pipeline init wix_app"
+    assert here.evaluate(sensor).skip_message == "wix_app: not installed here: run credit-pipeline init wix_app"
 
 
 def test_sync_by_hand_shows_and_then_corrects(live_world: World, doors: Doors, run: Run) -> None:

@@ -154,7 +154,7 @@ def test_without_a_key_or_a_schema_the_sensor_says_what_to_do(
         unset.delenv("BESTAUTH_STRIPE_KEY")
         assert sensors.pull() == "bestauth: set BESTAUTH_STRIPE_KEY to a restricted, read-only Stripe key"
     stripe_world.run("DROP TABLE credit_pipeline.webhook_event")
-    assert sensors.pull() == "bestauth: nothing is kept here: run credit-pipeline init bestauth"
+    assert sensors.pull() == "bestauth: not installed here: run credit-pipeline init bestauth"
 
 
 def test_pull_by_hand_shows_what_came_and_replay_repairs_it(stripe_world: StripeWorld, run: Run) -> None:

@@ -1,1 +1,1 @@
-"""The assets of a system, from snapshots to applied corrections. Each asks one service and returns a value."""
+"""The assets of a system, from snapshots to applied corrections. Each calls one service and returns its value."""

@@ -1,7 +1,7 @@
-"""The graph asset `applied_corrections`: guard → confirm → canary → apply → verify, one op a phase of an apply.
+"""The graph asset `applied_corrections`: guard → confirm → canary → apply → verify, one op per phase of an apply.
 
-A plan that is not to be applied (dry run, refused, nothing released) passes through all ops untouched and still
-materializes the asset, with nothing changed.
+A plan that is not applied (dry run, refused, nothing released) passes through all ops unchanged and still materializes
+the asset.
 """
 
 import warnings
@@ -19,7 +19,7 @@ from credit_pipeline.orchestration.assets.asset_shape import CODE_VERSION, OWNER
 from credit_pipeline.orchestration.assets.plan import no_plan
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.io_manager import MAY_BE_ABSENT
-from credit_pipeline.orchestration.jobs.run_limits import RunLimits
+from credit_pipeline.orchestration.jobs.run_limits import WriteConfig
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.apply import Apply
 from credit_pipeline.services.gateways import Gateways
@@ -31,38 +31,32 @@ from credit_pipeline.services.plans.verify import still_broken
 RECORD = dg.Out(io_manager_key=RECORDS)
 WRITING_OPS: dict[str, tuple[str, Callable[[Apply, ApplyState], ApplyState]]] = {
     "confirm": (
-        "Asks billing again about the rows to be written next, and holds those it does not confirm.",
+        "Reads billing again for the rows to be written next, and holds those it no longer confirms.",
         Apply.confirm,
     ),
-    "canary": ("Applies the first rows, five by default; where one fails, nothing else is applied.", Apply.canary),
+    "canary": ("Applies the first rows, five by default. If one fails, nothing else is applied.", Apply.canary),
     "apply_batches": (
-        "Applies the rest in batches that double up to the largest, one transaction each.",
+        "Applies the rest in batches, one transaction each; batch sizes double up to the limit.",
         Apply.rest,
     ),
 }
-"""Op -> its description and its phase of the apply."""
+"""Op → its description and its phase of the apply."""
 
 
-class ApplyConfig(dg.Config):
+class ApplyConfig(WriteConfig):
     """What may be done with the plan. The default writes nothing to the product's tables."""
 
-    dry_run: bool = Field(
-        default=True,
-        description="False applies the plan, if the guards agree and automation.apply or an approval allows it.",
-    )
-    plan_id: str | None = Field(default=None, description="Another saved plan than the one just proposed.")
-    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
+    plan_id: str | None = Field(default=None, description="A saved plan other than the one just proposed.")
 
 
 def applied_corrections(system: CreditSystem, *, attended: bool = False) -> dg.AssetsDefinition:
-    """The graph asset of one system; `attended` as in `terminal.Terminal`."""
+    """The graph asset of one system. `attended`: a person typed `--live`."""
     guard, verify = _guard(system, attended=attended), _verify(system)
     confirm, canary, apply = (_phase(system, name) for name in WRITING_OPS)
 
     @dg.config_mapping
     def run_config(config: ApplyConfig) -> dict[str, Any]:
-        asked = {"dry_run": config.dry_run, "plan_id": config.plan_id, "limits": config.limits.asked()}
-        return {"guard": {"config": asked}}
+        return {"guard": {"config": config.write_config() | {"plan_id": config.plan_id}}}
 
     @dg.graph_asset(
         key=[system.name, "applied_corrections"],
@@ -70,8 +64,9 @@ def applied_corrections(system: CreditSystem, *, attended: bool = False) -> dg.A
         config=run_config,
         group_name=system.name,
         description=(
-            "What became of the correction plan. Dry run by default; live it is guarded, confirmed with billing, tried "
-            "on five rows, applied in batches and verified. A refused plan materializes with nothing changed."
+            "The correction plan with the outcome of every row. Dry run by default. A live run checks the guards, "
+            "confirms rows with billing, applies five rows first, then batches, and verifies the result. A refused "
+            "plan materializes unchanged."
         ),
         kinds={"postgres"},
         owners=OWNERS,
@@ -88,7 +83,7 @@ def applied_corrections(system: CreditSystem, *, attended: bool = False) -> dg.A
 def _guard(system: CreditSystem, *, attended: bool) -> dg.OpDefinition:
     @dg.op(
         name=f"{system.name}_guard",
-        description="Asks every run-level guard and collects all refusals; a refused live plan is quarantined.",
+        description="Runs every guard on the plan and collects all refusals; a refused live plan is quarantined.",
         ins={"plan": dg.In(metadata=MAY_BE_ABSENT)},
         out=RECORD,
     )
@@ -99,8 +94,8 @@ def _guard(system: CreditSystem, *, attended: bool) -> dg.OpDefinition:
             if plan_id is None:
                 why = plan["failures"] if plan else [f"{system.name}: there is no plan: materialize correction_plan"]
                 return ApplyState(plan_id=None, live=live, failures=tuple(why))
-            apply = _apply(system, credit_gateways)
-            return apply.guard(plan_id, live=live, person=attended, limits=config.limits.asked())
+            apply = _apply(system, credit_gateways.of(system))
+            return apply.guard(plan_id, live=live, person=attended, limits=config.limits.given())
 
     return guard
 
@@ -111,7 +106,7 @@ def _phase(system: CreditSystem, name: str) -> dg.OpDefinition:
     @dg.op(name=f"{system.name}_{name}", description=description, ins={"state": dg.In()}, out=RECORD)
     def op(state: ApplyState, credit_gateways: CreditGateways) -> ApplyState:
         with one_sentence(system.name):
-            return phase(_apply(system, credit_gateways), state) if state.go else state
+            return phase(_apply(system, credit_gateways.of(system)), state) if state.go else state
 
     return op
 
@@ -119,7 +114,7 @@ def _phase(system: CreditSystem, name: str) -> dg.OpDefinition:
 def _verify(system: CreditSystem) -> dg.OpDefinition:
     @dg.op(
         name=f"{system.name}_verify",
-        description="Judges the changed accounts again; one that is still broken fails the run.",
+        description="Judges the changed accounts again; the run fails if one is still not in order.",
         out=RECORD,
     )
     def verify(
@@ -139,13 +134,13 @@ def _verify(system: CreditSystem) -> dg.OpDefinition:
     return verify
 
 
-def _apply(system: CreditSystem, credit_gateways: CreditGateways) -> Apply:
-    return Apply(system=system, gateways=credit_gateways.of(system), clock=lambda: datetime.now(UTC))
+def _apply(system: CreditSystem, gateways: Gateways) -> Apply:
+    return Apply(system=system, gateways=gateways, clock=lambda: datetime.now(UTC))
 
 
 def _finished(system: CreditSystem, gateways: Gateways, state: ApplyState) -> dict[str, Any]:
-    """Closes the plan, and what it came to as the object that `fix`, `apply` and `undo` answer with."""
-    applied = Apply(system=system, gateways=gateways, clock=lambda: datetime.now(UTC)).finish(state)
+    """Finishes the plan and returns the JSON object of `fix`, `apply` and `undo`."""
+    applied = _apply(system, gateways).finish(state)
     mode = "live" if state.live else "dry_run"
     report = PlanReport(plan=applied.plan, mode=mode, failures=applied.state.failures).as_json()
     return report | {"approvals": decisions_about(system.name, gateways, applied.plan.plan_id)}

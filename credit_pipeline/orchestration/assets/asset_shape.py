@@ -1,4 +1,4 @@
-"""What all assets of a system have in common: key, group, description, kinds, owners, where the value is kept."""
+"""The common shape of all assets of a system: key, group, kinds, owners, tags, IO manager."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,10 +9,10 @@ from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.orchestration.io_manager import MAY_BE_ABSENT
 
 CODE_VERSION = "1"
-"""Raised when the meaning of an asset's value changes."""
+"""Increased when the meaning of an asset's value changes."""
 
 RECORDS = "credit_records"
-"""The IO manager of all values."""
+"""The key of the IO manager of all values."""
 
 
 def credit_asset(
@@ -25,12 +25,14 @@ def credit_asset(
     or_none: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`@dg.asset` for `[system, noun]`; each noun of `of` is an upstream asset and its argument's name, None where it
-    was never materialized and `or_none` allows that."""
-    given = MAY_BE_ABSENT if or_none else None
+    """`@dg.asset` for `[system, noun]`. `of`: upstream assets, which are also the argument names.
+
+    With `or_none`, an upstream asset that was never materialized is passed as None.
+    """
+    in_metadata = MAY_BE_ABSENT if or_none else None
     return dg.asset(
         key=[system.name, noun],
-        ins={upstream: dg.AssetIn(key=[system.name, upstream], metadata=given) for upstream in of},
+        ins={upstream: dg.AssetIn(key=[system.name, upstream], metadata=in_metadata) for upstream in of},
         io_manager_key=RECORDS,
         group_name=system.name,
         description=description,
@@ -46,5 +48,5 @@ OWNERS = ["team:billing"]
 
 
 def tags_of(system: CreditSystem) -> dict[str, str]:
-    """Tags to select a system's assets by."""
+    """Tags for selecting a system's assets."""
     return {"credit_pipeline/environment": system.environment}

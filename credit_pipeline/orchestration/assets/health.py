@@ -1,7 +1,6 @@
-"""The health report as an asset with its checks: every true sentence about a system, judged together on one look.
+"""The asset `health_report` and its checks.
 
-A comparison brings its own report along; the hourly job judges by what the last one left behind. The sentences are made
-in `services/health.py` and `services/remembered_health.py`.
+A reconciliation judges by its own mismatch report, the hourly job by what the last complete comparison recorded.
 """
 
 from collections.abc import Sequence
@@ -29,12 +28,12 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 class HealthConfig(dg.Config):
-    """What to judge on."""
+    """The basis of the report."""
 
     remembered: bool = Field(
         default=False,
-        description="By what the last complete comparison left behind and what was corrected since; the hourly job "
-        "does. Else by the mismatch report.",
+        description="Judge by what the last complete comparison recorded and the corrections since, as the hourly job "
+        "does; otherwise by the mismatch report.",
     )
 
 
@@ -44,9 +43,9 @@ def health_report_of(system: CreditSystem) -> dg.AssetsDefinition:
     @credit_asset(
         system,
         "health_report",
-        "The health monitor: paid accounts without their grant, accounts on free limits, unmapped users, deductions "
-        "that failed within the last hour, balances no ledger explains, credits lost; with the balances of the last "
-        "month as a picture. What cannot be told is null.",
+        "The health monitor: paid accounts without their grant, paid accounts on free limits, unmapped users, failed "
+        "deductions of the last hour, balances that the ledger does not explain, lost credits; with a plot of the last "
+        "month's balances. Unknown counts are null.",
         kinds={"python"},
         of=("mismatch_report",),
         or_none=True,
@@ -57,20 +56,20 @@ def health_report_of(system: CreditSystem) -> dg.AssetsDefinition:
         now = datetime.now(UTC)
         with one_sentence(system.name):
             gateways = credit_gateways.of(system)
-            # Where nothing is remembered, the last report is all there is.
+            # Without an installation there is only the last report.
             from_memory = config.remembered and gateways.memory.installed()
-            told = _judged(system, gateways, None if from_memory else mismatch_report, now)
+            found = _judged(system, gateways, None if from_memory else mismatch_report, now)
         return dg.MaterializeResult(
-            value=told.as_json(),
-            metadata=metadata.health_metadata(told) | _picture(system, gateways, now),
-            data_version=metadata.content_version(told.as_json()),
+            value=found.as_json(),
+            metadata=metadata.health_metadata(found) | _plot(system, gateways, now),
+            data_version=metadata.content_version(found.as_json()),
         )
 
     return health_report
 
 
 def health_checks_of(system: CreditSystem) -> list[dg.AssetChecksDefinition]:
-    """The checks that the hourly job makes as well: the overall line, and that there was a comparison of late."""
+    """The checks of the health report itself: the overall result, and that a comparison took place recently."""
     return [_healthy(system), _compared(system)]
 
 
@@ -78,14 +77,14 @@ def _judged(system: CreditSystem, gateways: Gateways, report: Report | None, now
     memory = gateways.memory
     failed = _failed(gateways, now)
     if report and (not report.refusals or not memory.installed()):
-        told = health(system, report, failed)
-        told = of_a_part(told) if report.refusals else told
-    else:  # by a part of the accounts nobody is healthy: the last complete comparison knows more
-        told = between_comparisons(system, memory, failed, now)
+        found = health(system, report, failed)
+        found = of_a_part(found) if report.refusals else found
+    else:  # a partial report cannot show health: judge by the last complete comparison
+        found = between_comparisons(system, memory, failed, now)
     last = memory.last_collection() if memory.installed() else None
     seen = last.as_of if last else datetime.fromisoformat(report.as_of) if report and not report.refusals else None
-    of_now = (undelivered_alerts(system, gateways.outbox), compared_lately(system, seen, now))
-    return replace(told, statements=(*told.statements, *of_now))
+    current = (undelivered_alerts(system, gateways.outbox), compared_lately(system, seen, now))
+    return replace(found, statements=(*found.statements, *current))
 
 
 def _failed(gateways: Gateways, now: datetime) -> Sequence[FailedSpend] | None:
@@ -93,8 +92,8 @@ def _failed(gateways: Gateways, now: datetime) -> Sequence[FailedSpend] | None:
     return store.failed_spends(since(now)) if isinstance(store, IdentityStore) else None
 
 
-def _picture(system: CreditSystem, gateways: Gateways, now: datetime) -> metadata.Metadata:
-    """The balances over time; a run is not worth less because they could not be summed."""
+def _plot(system: CreditSystem, gateways: Gateways, now: datetime) -> metadata.Metadata:
+    """The plot of balances over time; a failure to read them does not fail the run."""
     try:
         drawn = plots.system_plot(system.name, system_history(gateways.memory, now))
     except CreditPipelineError as error:
@@ -126,7 +125,7 @@ def _compared(system: CreditSystem) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=[system.name, "health_report"],
         name=COMPARED,
-        description="Both sides were compared completely of late: silence is not health.",
+        description="A complete comparison of billing and store took place recently.",
     )
     def compared(report: dict[str, Any]) -> dg.AssetCheckResult:
         found = next(check for check in report["checks"] if check["name"] == COMPARED)

@@ -1,4 +1,4 @@
-"""Who is who, for systems whose users have another id than their account: the snapshot and the ID-mapping report."""
+"""The assets `identities` and `id_mapping_report`, for systems whose users have another id than their account."""
 
 from datetime import UTC, datetime
 
@@ -17,17 +17,17 @@ from credit_pipeline.services.report.identity_report import IdentityReport, iden
 
 IDENTITY_COLUMNS = {
     "auth_id": "the user of the authentication system",
-    "mapped": "accounts the mapping table gives this user",
-    "metadata": "accounts the metadata of the user's subscription names, key by key",
+    "mapped": "accounts that the mapping table names for this user",
+    "metadata": "accounts that the metadata of the user's subscription names, by key",
     "local": "whether the user has a local subscription row",
-    "same_id": "whether the store has an account of the user's own id: a guess",
-    "billing_id": "the customer the local row names",
-    "email_hash": "a keyed digest, to suggest and never to link; the address itself is not kept",
+    "same_id": "whether the store has an account with the user's own id: a guess",
+    "billing_id": "the customer that the local row names",
+    "email_hash": "a keyed digest of the address, for suggestions only, never for linking",
 }
 
 
 def identity_assets(system: CreditSystem) -> list[dg.AssetsDefinition]:
-    """`identities` and `id_mapping_report`; none where the account's id is the id at billing."""
+    """`identities` and `id_mapping_report`; empty for systems whose account id is the billing id."""
     return [_identities(system), _id_mapping_report(system)] if system.ledger else []
 
 
@@ -35,8 +35,8 @@ def _identities(system: CreditSystem) -> dg.AssetsDefinition:
     @credit_asset(
         system,
         "identities",
-        "Every user of the authentication system, paid or not, with what each layer of evidence says about the store "
-        "account: mapping table, subscription metadata, same id.",
+        "Every user of the authentication system, paying or not, with the store account that each layer of evidence "
+        "names: mapping table, subscription metadata, same id.",
         kinds={"postgres", "parquet"},
         metadata={"dagster/column_schema": metadata.column_schema(IDENTITIES, IDENTITY_COLUMNS)},
     )
@@ -45,7 +45,7 @@ def _identities(system: CreditSystem) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Snapshot]:
         with one_sentence(system.name):
             snapshot = collect_identities(credit_gateways.of(system), run_id=context.run.run_id, now=datetime.now(UTC))
-        assert snapshot is not None, f"{system.name}: a ledger's store has identities"
+        assert snapshot is not None, f"{system.name}: a ledger store has identities"
         return collected(snapshot)
 
     return identities
@@ -55,8 +55,8 @@ def _id_mapping_report(system: CreditSystem) -> dg.AssetsDefinition:
     @credit_asset(
         system,
         "id_mapping_report",
-        "Who is mapped by which layer, who is not, where the layers disagree, and what belongs to nobody: accounts "
-        "without a user, paying customers without a user. A pandas frame where an input asks for one.",
+        "Which users are mapped and by which layer, which are not, where layers disagree, and orphans: accounts and "
+        "paying customers without a user. Inputs annotated as pandas frames get a frame.",
         kinds={"python", "duckdb"},
         of=("balances", "identities", "subscriptions"),
     )
@@ -72,11 +72,12 @@ def _id_mapping_report(system: CreditSystem) -> dg.AssetsDefinition:
                 archive.read(subscriptions),
                 as_of=identities.as_of.isoformat(),
             )
-        told = report.as_json()
         return dg.MaterializeResult(
             value=report,
             metadata=metadata.identity_metadata(report),
-            data_version=metadata.content_version({name: value for name, value in told.items() if name != "as_of"}),
+            data_version=metadata.content_version(
+                {name: value for name, value in report.as_json().items() if name != "as_of"}
+            ),
         )
 
     return id_mapping_report

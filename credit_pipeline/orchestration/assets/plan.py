@@ -1,4 +1,4 @@
-"""What is done about a report: the saved correction plan, and the audit trail of what was applied."""
+"""The assets `correction_plan` and `audit_trail`."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,6 +17,7 @@ from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.resources import CreditGateways
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.plans.approvals import decisions_about
+from credit_pipeline.services.plans.ports import SavedPlan
 from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.plans.report import PlanReport
 from credit_pipeline.services.plans.undo import propose_undo
@@ -24,11 +25,11 @@ from credit_pipeline.services.report.report import Report
 
 
 class PlanningConfig(dg.Config):
-    """What the plan is made of: the report, or what another plan changed."""
+    """The basis of the plan: the mismatch report, or an earlier plan to undo."""
 
-    undo: str | None = Field(default=None, description="A plan whose changes are to be taken back, by its id.")
+    undo: str | None = Field(default=None, description="The id of an applied plan whose changes to undo.")
     accounts: list[str] = Field(
-        default_factory=list, description="With undo: only these accounts; empty means all that it changed."
+        default_factory=list, description="With undo: only these accounts; empty means all that the plan changed."
     )
 
 
@@ -38,9 +39,8 @@ def correction_plan_of(system: CreditSystem) -> dg.AssetsDefinition:
     @credit_asset(
         system,
         "correction_plan",
-        "The corrections the report calls for, saved in the product's database with a digest: what an approval binds "
-        "to and an apply carries out; or, with `undo`, what takes an earlier plan back. Writes nothing to the "
-        "product's tables.",
+        "The corrections that the mismatch report calls for or, with `undo`, those that undo an earlier plan. Saved in "
+        "the product's database with a digest, to which approvals bind. Writes nothing to the product's tables.",
         kinds={"python", "postgres"},
         of=("mismatch_report",),
         or_none=True,
@@ -70,8 +70,8 @@ def audit_trail_of(system: CreditSystem) -> dg.AssetsDefinition:
     @credit_asset(
         system,
         "audit_trail",
-        "The audit rows of the applied plan, and the head of the hash chain: kept here and in the working folder, "
-        "outside the database, it shows when the chain's end was cut off or rewritten.",
+        "The audit rows of the applied plan, and the head of the hash chain. The head is also kept here and in the "
+        "working folder, outside the database, to detect a chain that was truncated or rewritten.",
         kinds={"postgres"},
         of=("applied_corrections",),
     )
@@ -89,7 +89,7 @@ def audit_trail_of(system: CreditSystem) -> dg.AssetsDefinition:
 
 
 def no_plan(system: CreditSystem, mode: str, why: str) -> dict[str, Any]:
-    """The contract's object where there is no plan to speak of, and why."""
+    """The JSON object of `fix` if there is no plan, with the reason."""
     return {
         "system": system.name,
         "plan_id": None,
@@ -107,21 +107,24 @@ def no_plan(system: CreditSystem, mode: str, why: str) -> dict[str, Any]:
 def _compensating(
     system: CreditSystem, gateways: Gateways, undone: str, accounts: list[str], run_id: str
 ) -> dict[str, Any]:
-    named = [AccountId(account) for account in accounts]
-    plan, notes = propose_undo(system, gateways, undone, named, now=datetime.now(UTC), run_id=run_id)
+    only = [AccountId(account) for account in accounts]
+    plan, notes = propose_undo(system, gateways, undone, only, now=datetime.now(UTC), run_id=run_id)
     if plan is None:
         return no_plan(system, "dry_run", "; ".join(notes))
-    shown = PlanReport(plan=plan, mode="dry_run", failures=plan.failures).as_json()
-    return shown | {"approvals": decisions_about(system.name, gateways, plan.plan_id)}
+    return _as_json(system, gateways, plan)
 
 
 def _proposed(system: CreditSystem, gateways: Gateways, report: Report | None) -> dict[str, Any]:
     if report is None:
-        raise StoreError(f"{system.name}: there is no report to correct by: materialize mismatch_report")
+        raise StoreError(f"{system.name}: there is no mismatch report: materialize mismatch_report")
     try:
         plan = propose(system, gateways, report)
-    except NotInstalled as error:  # report-only: the report stands, there is nowhere to keep a plan
+    except NotInstalled as error:  # report-only: there is nowhere to save a plan
         return no_plan(system, "dry_run", str(error))
+    return _as_json(system, gateways, plan)
+
+
+def _as_json(system: CreditSystem, gateways: Gateways, plan: SavedPlan) -> dict[str, Any]:
     shown = PlanReport(plan=plan, mode="dry_run", failures=plan.failures).as_json()
     return shown | {"approvals": decisions_about(system.name, gateways, plan.plan_id)}
 

@@ -1,8 +1,4 @@
-"""What is known of a system: the snapshots and the mismatch report. Each asks one service and returns a value.
-
-Who is who stands in `identity_assets.py`, what is done about a report in `plan_assets.py` and `correction_ops.py`, what
-the UI shows of a value in `metadata.py`.
-"""
+"""The assets `balances`, `subscriptions` and `mismatch_report`."""
 
 from datetime import UTC, datetime
 
@@ -30,26 +26,26 @@ from credit_pipeline.services.report.report import Report
 
 BALANCE_COLUMNS = {
     "account_id": "the account of the product's store",
-    "label": "what the product calls the account's plan",
+    "label": "the product's name for the account's plan",
     "total": "credits granted so far, spent or not",
     "used": "credits spent",
-    "status": "what the product calls the subscription's state",
-    "local": "whether the product has a row about the account's subscription",
-    "spent": "credits spent, by the ledger's own transactions",
+    "status": "the product's name for the subscription's state",
+    "local": "whether the product has a subscription row for the account",
+    "spent": "credits spent according to the ledger's transactions",
     "rows": "transactions of the account",
-    "unknown_types": "transaction types that the YAML does not map",
-    "entries": "recent transactions that are no spending",
+    "unknown_types": "transaction types that are not configured",
+    "entries": "recent transactions other than spending",
 }
 SUBSCRIPTION_COLUMNS = {
     "billing_id": "the customer or instance at the provider",
-    "lookup": "answered, gone, missing or error; an error is not an answer",
+    "lookup": "answered, gone, missing or error; after an error the state is unknown",
     "status": "free, active, trialing, dunning or ended",
-    "raw_plan": "the provider's own word for the plan",
+    "raw_plan": "the provider's own name for the plan",
     "cycle": "monthly, yearly or one_time",
-    "anchor": "the instant the periods are counted from",
-    "changed_at": "the provider's time of the last change",
-    "ends_at": "when it ends, where the provider says so",
-    "subjects": "who the subscription's metadata says the user is, path by path",
+    "anchor": "the time from which periods are counted",
+    "changed_at": "time of the last change, by the provider",
+    "ends_at": "when it ends, if the provider says so",
+    "subjects": "the user ids in the subscription's metadata, by path",
     "invoices": "billed periods and whether they were paid: the evidence for grants",
 }
 
@@ -61,10 +57,10 @@ class BalancesConfig(dg.Config):
 
 
 class SubscriptionsConfig(dg.Config):
-    """Whose subscriptions to read."""
+    """Which accounts' subscriptions to read."""
 
     accounts: list[str] = Field(
-        default_factory=list, description="The accounts the balances were read for; empty means all there are."
+        default_factory=list, description="The accounts that the balances were read for; empty means all."
     )
 
 
@@ -73,11 +69,11 @@ class ReportConfig(dg.Config):
 
     settle: bool = Field(
         default=False,
-        description="Leave changes younger than settle_time to the product's own webhook; the schedule does.",
+        description="Leave changes more recent than settle_time to the product's own webhook, as the schedule does.",
     )
     accounts: list[str] = Field(
         default_factory=list,
-        description="The accounts the balances were read for; empty means all. Nothing is remembered of a partial run.",
+        description="The accounts that the balances were read for; empty means all. A partial run is not recorded.",
     )
 
 
@@ -92,8 +88,8 @@ def _balances(system: CreditSystem) -> dg.AssetsDefinition:
     @credit_asset(
         system,
         "balances",
-        "The credits every account holds, read from the product's table in one transaction. An immutable snapshot: one "
-        "Parquet file a run.",
+        "The credits of every account, read from the product's tables in one transaction. An immutable snapshot: one "
+        "Parquet file per run.",
         kinds={"postgres", "parquet"},
         metadata={
             "dagster/table_name": f"{store.schema}.{store.table}",
@@ -110,7 +106,7 @@ def _balances(system: CreditSystem) -> dg.AssetsDefinition:
                 credit_gateways.of(system),
                 run_id=context.run.run_id,
                 now=datetime.now(UTC),
-                accounts=_named(config.accounts),
+                accounts=_account_ids(config.accounts),
             )
         return collected(snapshot)
 
@@ -118,7 +114,7 @@ def _balances(system: CreditSystem) -> dg.AssetsDefinition:
 
 
 def _subscriptions(system: CreditSystem, progress: Progress | None) -> dg.AssetsDefinition:
-    """Listed, or asked account by account: then an account without an answer is unknown, never free."""
+    """Reads billing's list or, without one, account by account; an account without an answer is unknown, never free."""
 
     def pulled(
         context: dg.AssetExecutionContext,
@@ -135,7 +131,7 @@ def _subscriptions(system: CreditSystem, progress: Progress | None) -> dg.Assets
                 run_id=context.run.run_id,
                 now=datetime.now(UTC),
                 accounts=accounts,
-                progress=_told(context.log, progress),
+                progress=_logged_progress(context.log, progress),
             )
         return collected(snapshot)
 
@@ -144,8 +140,8 @@ def _subscriptions(system: CreditSystem, progress: Progress | None) -> dg.Assets
         @credit_asset(
             system,
             "subscriptions",
-            "Every subscription billing lists, with its customer and its invoices of late: the evidence for grants. A "
-            "list that did not end by its own end mark is incomplete, and nothing is corrected by it.",
+            "Every subscription that billing lists, with its customer and recent invoices, which are the evidence for "
+            "grants. Nothing is corrected from an incomplete list.",
             kinds={"api", "parquet"},
             of=("balances", "identities"),
             metadata={"dagster/column_schema": metadata.column_schema(LISTED_SUBSCRIPTIONS, SUBSCRIPTION_COLUMNS)},
@@ -157,31 +153,31 @@ def _subscriptions(system: CreditSystem, progress: Progress | None) -> dg.Assets
             identities: Snapshot,
             credit_gateways: CreditGateways,
         ) -> dg.MaterializeResult[Snapshot]:
-            return pulled(context, credit_gateways, balances, identities, _named(config.accounts))
+            return pulled(context, credit_gateways, balances, identities, _account_ids(config.accounts))
 
         return subscriptions
 
     @credit_asset(
         system,
         "subscriptions",
-        "What billing says about every account. The provider is asked account by account, hence the dependency on "
+        "The subscription state of every account at billing. Read account by account, hence the dependency on "
         "`balances`; an account without an answer is unknown, never free.",
         kinds={"api", "parquet"},
         of=("balances",),
         metadata={"dagster/column_schema": metadata.column_schema(SUBSCRIPTIONS, SUBSCRIPTION_COLUMNS)},
     )
-    def asked(
+    def subscriptions_by_account(
         context: dg.AssetExecutionContext, balances: Snapshot, credit_gateways: CreditGateways
     ) -> dg.MaterializeResult[Snapshot]:
         return pulled(context, credit_gateways, balances)
 
-    return asked
+    return subscriptions_by_account
 
 
 def _mismatch_report(system: CreditSystem) -> dg.AssetsDefinition:
     description = (
-        "Every account that is not in order, with one primary code, its evidence and who may act on it. In sync, "
-        "exempt and the classes add up to the population."
+        "Every account that is not in order, with one primary code, its evidence and who may act on it. Accounts in "
+        "sync, exempt accounts and the classes add up to the population."
     )
 
     def judged(
@@ -200,9 +196,9 @@ def _mismatch_report(system: CreditSystem) -> dg.AssetsDefinition:
                 balances,
                 subscriptions,
                 identities=identities,
-                now=balances.as_of,  # the state is remembered as of when it was read, not as of when it was judged
+                now=balances.as_of,  # recorded as of the read, not as of the judgement
                 settle=config.settle,
-                accounts=_named(config.accounts),
+                accounts=_account_ids(config.accounts),
             )
         found = {"classes": report.classes, "mismatches": report.as_json()["mismatches"]}
         return dg.MaterializeResult(
@@ -230,16 +226,19 @@ def _mismatch_report(system: CreditSystem) -> dg.AssetsDefinition:
         return mismatch_report
 
     @credit_asset(system, "mismatch_report", description, of=("balances", "subscriptions"), kinds={"python", "duckdb"})
-    def compared(
+    def counter_report(
         config: ReportConfig, balances: Snapshot, subscriptions: Snapshot, credit_gateways: CreditGateways
     ) -> dg.MaterializeResult[Report]:
         return judged(credit_gateways, config, balances, subscriptions)
 
-    return compared
+    return counter_report
 
 
 def _refuse_old(system: CreditSystem, gateways: Gateways, balances: Snapshot, subscriptions: Snapshot) -> None:
-    """History is only as true as its times: what was read long ago, or out of order, is not judged or remembered."""
+    """Raises SourceError for snapshots that are too old, out of order, or not newer than those last judged.
+
+    Recording them would make the history wrong.
+    """
     again = "materialize balances and subscriptions again, together with mismatch_report"
     age = datetime.now(UTC) - max(balances.finished_at, subscriptions.finished_at)
     oldest = system.policy.limits.max_snapshot_age
@@ -254,7 +253,7 @@ def _refuse_old(system: CreditSystem, gateways: Gateways, balances: Snapshot, su
 
 
 def collected(snapshot: Snapshot) -> dg.MaterializeResult[Snapshot]:
-    """A snapshot as an asset's result."""
+    """The snapshot as the result of an asset."""
     return dg.MaterializeResult(
         value=snapshot,
         metadata=metadata.snapshot_metadata(snapshot),
@@ -262,12 +261,12 @@ def collected(snapshot: Snapshot) -> dg.MaterializeResult[Snapshot]:
     )
 
 
-def _named(accounts: list[str]) -> list[AccountId] | None:
+def _account_ids(accounts: list[str]) -> list[AccountId] | None:
     return [AccountId(account) for account in accounts] or None
 
 
-def _told(log: dg.DagsterLogManager, also: Progress | None) -> Progress:
-    """Progress in the run's log at every tenth, and to whoever else wants to know."""
+def _logged_progress(log: dg.DagsterLogManager, also: Progress | None) -> Progress:
+    """Logs progress at every tenth to the run's log, and passes it on to `also`."""
     shown = 0
 
     def progress(done: int, total: int) -> None:
@@ -275,7 +274,7 @@ def _told(log: dg.DagsterLogManager, also: Progress | None) -> Progress:
         tenth = done * 10 // total if total else 10
         if tenth > shown:
             shown = tenth
-            log.info(f"asked billing about {done:,} of {total:,} accounts")
+            log.info(f"read billing for {done:,} of {total:,} accounts")
         if also is not None:
             also(done, total)
 

@@ -1,1 +1,1 @@
-"""The asset checks: true sentences about a system, and the verification of its audit chain."""
+"""The asset checks of a system, among them the verification of its audit chain."""

@@ -1,7 +1,4 @@
-"""The audit as a check: noting the chain's head outside the database, and reading the whole chain against such notes.
-
-What must agree with what is judged in `services/audit.py`, so that the UI and the command `audit` say the same.
-"""
+"""The check `audit_chain_verifies`, and the anchors (heads noted outside the database) that it verifies against."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,10 +17,10 @@ SENTENCE = "Every change has its audit row, the hash chain has no gap and no edi
 
 
 def note_head(system: CreditSystem, trail: Mapping[str, Any], run_id: str) -> None:
-    """Keep the chain's head in the working folder as well; nothing where there is no chain yet."""
+    """Appends the chain's head to the anchors in the working folder; does nothing for an empty chain."""
     if trail["head_sequence"]:
-        noted = Anchors(working_folder(), system.name)
-        noted.append(trail["head_sequence"], trail["head_hash"], run_id=run_id, at=datetime.now(UTC))
+        anchors = Anchors(working_folder(), system.name)
+        anchors.append(trail["head_sequence"], trail["head_hash"], run_id=run_id, at=datetime.now(UTC))
 
 
 def audit_chain_verifies_of(system: CreditSystem) -> dg.AssetChecksDefinition:
@@ -35,10 +32,10 @@ def audit_chain_verifies_of(system: CreditSystem) -> dg.AssetChecksDefinition:
             gateways = credit_gateways.of(system)
             if gateways.at_home or not gateways.memory.installed():
                 return _not_evaluated(system)
-            # Before the snapshot: a head that is noted later is not in it.
+            # Read before the snapshot, which lacks heads that are noted later.
             anchors, unreadable = Anchors(working_folder(), system.name).read()
             with gateways.plans.audit_snapshot() as snapshot:
-                return _shown(verify(system.name, snapshot, anchors, unreadable=unreadable))
+                return _result(verify(system.name, snapshot, anchors, unreadable=unreadable))
 
     return audit_chain_verifies
 
@@ -52,7 +49,7 @@ def _not_evaluated(system: CreditSystem) -> dg.AssetCheckResult:
     )
 
 
-def _shown(found: Verification) -> dg.AssetCheckResult:
+def _result(found: Verification) -> dg.AssetCheckResult:
     facts: dict[str, Any] = {
         "rows": found.rows,
         "head_sequence": found.head[0],

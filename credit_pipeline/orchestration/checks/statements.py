@@ -1,7 +1,6 @@
-"""The checks: true sentences about a system. One that fails says how many, names a few, and says what to do.
+"""The asset checks of a system. A failing check shows the count, a sample and what to do.
 
-They show, and stop nothing: a correction asks its guards itself, because anybody may run it without its checks. What is
-true is judged in `services/health.py`, so that the UI and the command `health` say the same.
+Checks block nothing: an apply runs its guards itself, because it may be run without its checks.
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""The jobs of a system, and how the command line runs them in its own process."""
+"""The jobs of a system, and functions that run them in the command line's process."""

@@ -1,7 +1,7 @@
-"""`<system>_sync_accounts` and `<system>_repair_webhooks`: runs about single accounts, one op each.
+"""The jobs about single accounts, `<system>_sync_accounts` and `<system>_repair_webhooks`, with one op each.
 
-They materialize no asset, since those are about all accounts, and are not among the runs of which one at a time is
-allowed: their plans are of one row each, and the lock is in the database. What starts them is in `automation.py`.
+They materialize no asset, since assets cover all accounts. Several may run at once, and beside a reconciliation: each
+of their plans has one row, and the locks are in the database.
 """
 
 import os
@@ -28,19 +28,19 @@ from credit_pipeline.services.sync.repair import Repaired, drain, repair
 from credit_pipeline.services.sync.sync import Sync, sync_report
 
 MAX_RUNTIME_S = 1800
-PICTURES = 3
-"""Of accounts, in one run's metadata."""
+MAX_PLOTS = 3
+"""Account plots in the metadata of one run."""
 _RECORD = dg.Out(io_manager_key=RECORDS)
-_DRY_RUN = "False corrects what is proven, if the guards agree and automation.apply allows it."
+_DRY_RUN = "False applies proven corrections, if the guards pass and automation.apply allows it."
 
 
 class SyncConfig(dg.Config):
-    """Which accounts to look at. The default writes nothing to the product's tables."""
+    """Which accounts to sync. The default writes nothing to the product's tables."""
 
     dry_run: bool = Field(default=True, description=_DRY_RUN)
-    accounts: list[str] = Field(default_factory=list, description="These accounts, by the store's own ids.")
+    accounts: list[str] = Field(default_factory=list, description="Accounts to sync, by the store's ids.")
     requests: list[str] = Field(
-        default_factory=list, description="Claimed requests, as record:attempt: what the sensor hands over."
+        default_factory=list, description="Claimed requests, as record:attempt; set by the sensor."
     )
 
 
@@ -50,12 +50,12 @@ class RepairConfig(dg.Config):
     dry_run: bool = Field(default=True, description=_DRY_RUN)
     records: list[str] = Field(
         default_factory=list,
-        description="Claimed records, as record:attempt: what the sensor hands over. Empty claims those that are due.",
+        description="Claimed records, as record:attempt; set by the sensor. If empty, the run claims the due ones.",
     )
 
 
 def account_jobs(system: CreditSystem, *, attended: bool = False, silent: bool = False) -> list[dg.JobDefinition]:
-    """Both jobs of one system; `attended` as in `terminal.Terminal`."""
+    """Both jobs of one system. `attended`: a person typed `--live`. `silent`: Dagster prints no events."""
     return [_sync_job(system, attended, silent), _repair_job(system, attended, silent)]
 
 
@@ -64,33 +64,33 @@ def _sync_job(system: CreditSystem, attended: bool, silent: bool) -> dg.JobDefin
 
     @dg.op(
         name=f"{name}_sync",
-        description="Reads the accounts from both sides and corrects what is proven, each by a plan of its own.",
+        description="Compares the accounts with billing and applies proven corrections, one plan per account.",
         out=_RECORD,
     )
     def sync(context: dg.OpExecutionContext, config: SyncConfig, credit_gateways: CreditGateways) -> dict[str, Any]:
         live = not config.dry_run
         with one_sentence(name):
-            look = _sync(system, credit_gateways.of(system), context, live=live, attended=attended)
+            runner = _sync(system, credit_gateways.of(system), context, live=live, attended=attended)
             accounts = [AccountId(account) for account in dict.fromkeys(config.accounts)]
-            done = look.of(accounts) if accounts else []
-            drained = _drained(system, look, _claims(config.requests))
+            done = runner.of(accounts) if accounts else []
+            drained = _drain(system, runner, _claims(config.requests))
         result = sync_report(system, [*done, *drained.accounts], live=live) | {"requests": drained.states}
         shown = {"mode": result["mode"], **result["outcomes"], "requests": drained.states}
-        context.add_output_metadata(shown | _pictures(look, result))
+        context.add_output_metadata(shown | _plots(runner, result))
         return result
 
     @dg.config_mapping
-    def told(config: SyncConfig) -> dict[str, Any]:
-        given = {"dry_run": config.dry_run, "accounts": list(config.accounts), "requests": list(config.requests)}
-        return {"ops": {f"{name}_sync": {"config": given}}} | (SILENCE if silent else {})
+    def run_config(config: SyncConfig) -> dict[str, Any]:
+        op_config = {"dry_run": config.dry_run, "accounts": list(config.accounts), "requests": list(config.requests)}
+        return {"ops": {f"{name}_sync": {"config": op_config}}} | (SILENCE if silent else {})
 
     @dg.job(
         name=f"{name}_sync_accounts",
         description=(
-            f"Compares single accounts of {name} with billing now and, unless `dry_run`, corrects what is proven, each "
-            "by a plan of its own."
+            f"Compares single accounts of {name} with billing now and, unless `dry_run`, applies proven corrections, "
+            "one plan per account."
         ),
-        config=told,
+        config=run_config,
         tags=_tags(),
         executor_def=dg.in_process_executor,
     )
@@ -105,10 +105,12 @@ def _repair_job(system: CreditSystem, attended: bool, silent: bool) -> dg.JobDef
 
     @dg.op(
         name=f"{name}_repair",
-        description="Repairs failed webhooks by the present state of their accounts. Their bodies are hints only.",
+        description="Repairs failed webhooks from the current state of their accounts; bodies are only hints.",
         out=_RECORD,
     )
-    def mend(context: dg.OpExecutionContext, config: RepairConfig, credit_gateways: CreditGateways) -> dict[str, Any]:
+    def repair_records(
+        context: dg.OpExecutionContext, config: RepairConfig, credit_gateways: CreditGateways
+    ) -> dict[str, Any]:
         live = not config.dry_run
         with one_sentence(name):
             gateways = credit_gateways.of(system)
@@ -120,22 +122,22 @@ def _repair_job(system: CreditSystem, attended: bool, silent: bool) -> dg.JobDef
         return result
 
     @dg.config_mapping
-    def told(config: RepairConfig) -> dict[str, Any]:
-        given = {"dry_run": config.dry_run, "records": list(config.records)}
-        return {"ops": {f"{name}_repair": {"config": given}}} | (SILENCE if silent else {})
+    def run_config(config: RepairConfig) -> dict[str, Any]:
+        op_config = {"dry_run": config.dry_run, "records": list(config.records)}
+        return {"ops": {f"{name}_repair": {"config": op_config}}} | (SILENCE if silent else {})
 
     @dg.job(
         name=f"{name}_repair_webhooks",
         description=(
-            f"Works failed webhooks of {name} off: each account's present state is read from billing and, unless "
-            "`dry_run`, what is proven is corrected. Each record is settled for itself."
+            f"Repairs failed webhooks of {name}: reads the current state of each account from billing and, unless "
+            "`dry_run`, applies proven corrections. Each record is settled on its own."
         ),
-        config=told,
+        config=run_config,
         tags=_tags(),
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
-        mend()
+        repair_records()
 
     return job
 
@@ -153,21 +155,21 @@ def _sync(
     )
 
 
-def _drained(system: CreditSystem, look: Sync, claims: Sequence[Claim]) -> Repaired:
+def _drain(system: CreditSystem, runner: Sync, claims: Sequence[Claim]) -> Repaired:
     if not claims:
         return Repaired()
     with open_sync_requests(system, os.environ) as requests:
-        return drain(look, requests, claims)
+        return drain(runner, requests, claims)
 
 
-def _pictures(look: Sync, result: Mapping[str, Any]) -> dict[str, Any]:
-    """The balances of the first accounts over time; a run is not worth less because they could not be read."""
-    named = [AccountId(one["account_id"]) for one in result["accounts"][:PICTURES]]
+def _plots(runner: Sync, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Plots of the first accounts' balances over time; a failure to read them does not fail the run."""
+    first = [AccountId(one["account_id"]) for one in result["accounts"][:MAX_PLOTS]]
     try:
-        histories = account_histories(look.gateways, named, look.clock()) if named else {}
+        histories = account_histories(runner.gateways, first, runner.clock()) if first else {}
     except CreditPipelineError as error:
         return {"balances over time": f"not drawn: {error}"}
-    drawn = {account: plots.account_plot(account, states, look.clock()) for account, states in histories.items()}
+    drawn = {account: plots.account_plot(account, states, runner.clock()) for account, states in histories.items()}
     return {
         f"balance of {account}": dg.MetadataValue.md(plots.as_markdown(png)) for account, png in drawn.items() if png
     }
@@ -186,7 +188,7 @@ def _claims(keys: Sequence[str]) -> list[Claim]:
     for key in keys:
         record, _, attempt = key.partition(":")
         if not (record.isdecimal() and attempt.isdecimal()):
-            raise ConfigurationError(f"a claim is written record:attempt, as in 17:2, and not `{key[:40]}`: correct it")
+            raise ConfigurationError(f"`{key[:40]}` is not a claim: write it as record:attempt, such as 17:2")
         claims.append(Claim(record=int(record), attempt=int(attempt)))
     return claims
 

@@ -1,7 +1,4 @@
-"""The jobs about single accounts, run in this process on the instance: what `sync` and `webhooks replay` call.
-
-Runs of all accounts are in `runs.py`.
-"""
+"""Runs the jobs about single accounts in this process, for the commands `sync` and `webhooks`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,25 +15,25 @@ from credit_pipeline.services.sync.ports import Claim
 def sync_run(
     system: CreditSystem, instance: dg.DagsterInstance, accounts: Sequence[str], *, live: bool
 ) -> Mapping[str, Any]:
-    """Run `<system>_sync_accounts`; live is what a person typed. Raises the CreditPipelineError that made it fail."""
+    """Runs `<system>_sync_accounts` and returns its report. Raises the CreditPipelineError that made it fail."""
     return _run(system, instance, "sync_accounts", "sync", {"dry_run": not live, "accounts": list(accounts)}, live)
 
 
 def repair_run(
     system: CreditSystem, instance: dg.DagsterInstance, claims: Sequence[Claim], *, live: bool
 ) -> Mapping[str, Any]:
-    """Run `<system>_repair_webhooks` over these records, in the same way."""
-    told = {"dry_run": not live, "records": [claim.key for claim in claims]}
-    return _run(system, instance, "repair_webhooks", "repair", told, live)
+    """Runs `<system>_repair_webhooks` and returns its report. Raises the CreditPipelineError that made it fail."""
+    run_config = {"dry_run": not live, "records": [claim.key for claim in claims]}
+    return _run(system, instance, "repair_webhooks", "repair", run_config, live)
 
 
 def _run(
-    system: CreditSystem, instance: dg.DagsterInstance, job: str, op: str, told: Mapping[str, Any], live: bool
+    system: CreditSystem, instance: dg.DagsterInstance, job: str, op: str, run_config: Mapping[str, Any], live: bool
 ) -> Mapping[str, Any]:
     definitions = reconciliation_defs(system, terminal=Terminal(attended=live))
     with heard_by_dagster(system.name):
         result = definitions.resolve_job_def(f"{system.name}_{job}").execute_in_process(
-            run_config=dict(told), instance=instance, raise_on_error=False
+            run_config=dict(run_config), instance=instance, raise_on_error=False
         )
     if not result.success:
         raise error_in(result)

@@ -1,7 +1,4 @@
-"""The jobs (verbs), and the one place in the launchpad where a run is told what it may do.
-
-When they start by themselves stands in `schedules.py`; those about single accounts are in `account_jobs.py`.
-"""
+"""The jobs about all accounts of a system, each with one flat run config for the launchpad."""
 
 from typing import Any
 
@@ -9,53 +6,42 @@ import dagster as dg
 from pydantic import Field
 
 from credit_pipeline.config.system import CreditSystem
-from credit_pipeline.orchestration.jobs.run_limits import RunLimits
+from credit_pipeline.orchestration.jobs.run_limits import WriteConfig
 from credit_pipeline.orchestration.jobs.terminal import SILENCE
 
 ONE_AT_A_TIME = "credit_pipeline/reconcile"
-"""A tag whose value is the system; dagster.yaml allows one run per value."""
+"""A run tag with the system as its value; dagster.yaml allows one run per value."""
 
 
-class ReconcileConfig(dg.Config):
+class ReconcileConfig(WriteConfig):
     """What a reconciliation may do. The defaults write nothing to the product's tables."""
 
-    dry_run: bool = Field(
-        default=True,
-        description="False applies the plan, if the guards agree and automation.apply or an approval allows it.",
-    )
     settle: bool = Field(
         default=False,
-        description="Leave changes younger than settle_time to the product's own webhook; the schedule does.",
+        description="Leave changes more recent than settle_time to the product's own webhook, as the schedule does.",
     )
     accounts: list[str] = Field(
         default_factory=list,
-        description="Only these accounts; empty means all. Nothing is remembered of a partial run.",
+        description="Only these accounts; empty means all. A partial run is not recorded.",
     )
-    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
 
 
-class ApplyConfig(dg.Config):
+class ApplyConfig(WriteConfig):
     """Which saved plan to apply."""
 
     plan_id: str = Field(description="As shown by `credit-pipeline plans` and in the metadata of correction_plan.")
-    dry_run: bool = Field(
-        default=True,
-        description="False applies the plan, if the guards agree and automation.apply or an approval allows it.",
-    )
-    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
 
 
-class UndoConfig(dg.Config):
-    """Which applied plan to take back."""
+class UndoConfig(WriteConfig):
+    """Which applied plan to undo."""
 
     plan_id: str = Field(description="As shown by `credit-pipeline plans` and in the metadata of applied_corrections.")
     accounts: list[str] = Field(
-        default_factory=list, description="Only these accounts; empty means all that it changed."
+        default_factory=list, description="Only these accounts; empty means all that the plan changed."
     )
     dry_run: bool = Field(
-        default=True, description="False applies what a person has approved of the undo, and nothing else."
+        default=True, description="False applies the rows of the undo that a person approved, and nothing else."
     )
-    limits: RunLimits = Field(default=RunLimits(), description="Tighter limits than the policy's, for this run.")
 
 
 def jobs_of(system: CreditSystem, *, silent: bool = False) -> list[Any]:
@@ -72,7 +58,7 @@ def _reconcile_job(system: CreditSystem, silent: bool) -> Any:
     name = system.name
 
     @dg.config_mapping
-    def told(config: ReconcileConfig) -> dict[str, Any]:
+    def run_config(config: ReconcileConfig) -> dict[str, Any]:
         accounts = list(config.accounts)
         listed = {f"{name}__subscriptions": {"config": {"accounts": accounts}}} if system.ledger else {}
         return {
@@ -80,19 +66,17 @@ def _reconcile_job(system: CreditSystem, silent: bool) -> Any:
                 f"{name}__balances": {"config": {"accounts": accounts}},
                 **listed,
                 f"{name}__mismatch_report": {"config": {"settle": config.settle, "accounts": accounts}},
-                f"{name}__applied_corrections": {
-                    "config": {"dry_run": config.dry_run, "limits": config.limits.asked()}
-                },
+                f"{name}__applied_corrections": {"config": config.write_config()},
             }
         } | (SILENCE if silent else {})
 
     return dg.define_asset_job(
         f"{name}_reconcile",
         selection=dg.AssetSelection.key_prefixes([name]),
-        config=told,
+        config=run_config,
         description=(
             f"Reads balances and billing of {name}, reports every mismatch, saves a correction plan and, unless "
-            "`dry_run`, applies what is proven under the guards."
+            "`dry_run`, applies the proven corrections under the guards."
         ),
         tags=_tags(system),
         executor_def=dg.in_process_executor,
@@ -103,16 +87,16 @@ def _apply_job(system: CreditSystem, silent: bool) -> Any:
     name = system.name
 
     @dg.config_mapping
-    def told(config: ApplyConfig) -> dict[str, Any]:
-        applying = {"dry_run": config.dry_run, "plan_id": config.plan_id, "limits": config.limits.asked()}
+    def run_config(config: ApplyConfig) -> dict[str, Any]:
+        applying = config.write_config() | {"plan_id": config.plan_id}
         return {"ops": {f"{name}__applied_corrections": {"config": applying}}} | (SILENCE if silent else {})
 
     applied = dg.AssetSelection.assets([name, "applied_corrections"], [name, "audit_trail"])
     return dg.define_asset_job(
         f"{name}_apply",
         selection=applied | dg.AssetSelection.checks_for_assets([name, "applied_corrections"]),
-        config=told,
-        description=f"Applies a saved and approved correction plan of {name}; can be run again until nothing is left.",
+        config=run_config,
+        description=f"Applies a saved and approved correction plan of {name}. May be repeated until no row is left.",
         tags=_tags(system),
         executor_def=dg.in_process_executor,
     )
@@ -122,14 +106,12 @@ def _undo_job(system: CreditSystem, silent: bool) -> Any:
     name = system.name
 
     @dg.config_mapping
-    def told(config: UndoConfig) -> dict[str, Any]:
+    def run_config(config: UndoConfig) -> dict[str, Any]:
         planning = {"undo": config.plan_id, "accounts": list(config.accounts)}
         return {
             "ops": {
                 f"{name}__correction_plan": {"config": planning},
-                f"{name}__applied_corrections": {
-                    "config": {"dry_run": config.dry_run, "limits": config.limits.asked()}
-                },
+                f"{name}__applied_corrections": {"config": config.write_config()},
             }
         } | (SILENCE if silent else {})
 
@@ -138,10 +120,10 @@ def _undo_job(system: CreditSystem, silent: bool) -> Any:
         f"{name}_undo",
         selection=dg.AssetSelection.assets(*([name, noun] for noun in nouns))
         | dg.AssetSelection.checks_for_assets([name, "applied_corrections"]),
-        config=told,
+        config=run_config,
         description=(
-            f"Takes an applied correction plan of {name} back by a plan of its own, which a person approves; what was "
-            "spent meanwhile stays spent. Its reason is the audit, whatever is billed by now."
+            f"Undoes an applied correction plan of {name} with a new plan, which a person must approve. Credits spent "
+            "meanwhile stay spent. The undo follows the audit, whatever billing says now."
         ),
         tags=_tags(system),
         executor_def=dg.in_process_executor,
@@ -149,21 +131,21 @@ def _undo_job(system: CreditSystem, silent: bool) -> Any:
 
 
 def _health_job(system: CreditSystem, silent: bool) -> Any:
-    """It waits for no reconciliation, because it writes nothing; a comparison under way is simply not seen yet."""
+    """May run beside a reconciliation, because it writes nothing; it does not see one that has not ended."""
     name = system.name
 
     @dg.config_mapping(config_schema={})
-    def told(_: Any) -> dict[str, Any]:
+    def run_config(_: Any) -> dict[str, Any]:
         return {"ops": {f"{name}__health_report": {"config": {"remembered": True}}}} | (SILENCE if silent else {})
 
     report = dg.AssetSelection.assets([name, "health_report"])
     return dg.define_asset_job(
         f"{name}_health",
         selection=report | dg.AssetSelection.checks_for_assets([name, "health_report"]),
-        config=told,
+        config=run_config,
         description=(
-            f"Judges the health of {name} by what the last complete comparison left behind and by what was corrected "
-            "since. Asks the database and never billing, records nothing and proposes nothing."
+            f"Judges the health of {name} by what the last complete comparison recorded and the corrections since. "
+            "Reads the database only, never billing; records and proposes nothing."
         ),
         tags={"dagster/max_runtime": "1800"},
         executor_def=dg.in_process_executor,

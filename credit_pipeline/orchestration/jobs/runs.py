@@ -1,6 +1,6 @@
-"""The jobs, run in this process on the instance: what the command line calls, so that its work is in the lineage too.
+"""Runs the jobs in the command line's process on the instance, so that its work appears in the lineage too.
 
-Values come back from the run's outputs. An error of ours comes back as itself; rendering it is the caller's business.
+Values are taken from the run's outputs; an error of ours is raised again as itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,17 @@ from credit_pipeline.services.report.report import Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What a run came to."""
+    """The result of a run."""
 
     run_id: str
     plan: Mapping[str, Any]
-    """The contract's object for `fix`, `apply` and `undo`."""
+    """The JSON object of `fix`, `apply` and `undo`."""
     report: Report | None = None
     checks: Mapping[str, bool]
 
     @property
     def plan_id(self) -> str | None:
-        """The plan that was proposed or applied; None where nothing is installed."""
+        """The id of the plan that was proposed or applied; None if nothing is installed."""
         plan_id: str | None = self.plan["plan_id"]
         return plan_id
 
@@ -45,23 +45,23 @@ def reconcile_run(
     attended: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
-    """Run `<system>_reconcile`. Raises the CreditPipelineError that made a step fail.
+    """Runs `<system>_reconcile`. Raises the CreditPipelineError that made a step fail.
 
-    `attended`: a person typed `--live` here; it stands for the approval that a schedule or the UI would need.
-    `progress` is told how many accounts billing was asked about.
+    `attended`: a person typed `--live`, which replaces the approval that a schedule or the UI needs. `progress` gets
+    the numbers of accounts read from billing.
     """
     definitions = reconciliation_defs(system, terminal=Terminal(attended=attended, progress=progress))
-    told = {"dry_run": dry_run, "settle": settle, "accounts": list(accounts)}
-    return _run(definitions, instance, f"{system.name}_reconcile", told)
+    run_config = {"dry_run": dry_run, "settle": settle, "accounts": list(accounts)}
+    return _run(definitions, instance, f"{system.name}_reconcile", run_config)
 
 
 def apply_run(
     system: CreditSystem, instance: dg.DagsterInstance, plan_id: str, *, dry_run: bool = False, attended: bool = False
 ) -> RunResult:
-    """Run `<system>_apply` for a saved plan. Raises the CreditPipelineError that made a step fail."""
+    """Runs `<system>_apply` for a saved plan. Raises the CreditPipelineError that made a step fail."""
     definitions = reconciliation_defs(system, terminal=Terminal(attended=attended))
-    told = {"plan_id": plan_id, "dry_run": dry_run}
-    return _run(definitions, instance, f"{system.name}_apply", told)
+    run_config = {"plan_id": plan_id, "dry_run": dry_run}
+    return _run(definitions, instance, f"{system.name}_apply", run_config)
 
 
 def undo_run(
@@ -73,17 +73,19 @@ def undo_run(
     dry_run: bool = True,
     attended: bool = False,
 ) -> RunResult:
-    """Run `<system>_undo` for an applied plan. Raises the CreditPipelineError that made a step fail."""
+    """Runs `<system>_undo` for an applied plan. Raises the CreditPipelineError that made a step fail."""
     definitions = reconciliation_defs(system, terminal=Terminal(attended=attended))
-    told = {"plan_id": plan_id, "accounts": list(accounts), "dry_run": dry_run}
-    return _run(definitions, instance, f"{system.name}_undo", told)
+    run_config = {"plan_id": plan_id, "accounts": list(accounts), "dry_run": dry_run}
+    return _run(definitions, instance, f"{system.name}_undo", run_config)
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, told: Mapping[str, Any]) -> RunResult:
+def _run(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, run_config: Mapping[str, Any]
+) -> RunResult:
     system, _, verb = job.rpartition("_")
     with heard_by_dagster(system):
         result = definitions.resolve_job_def(job).execute_in_process(
-            run_config=dict(told), instance=instance, raise_on_error=False
+            run_config=dict(run_config), instance=instance, raise_on_error=False
         )
     if not result.success:
         raise error_in(result)
@@ -96,12 +98,12 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, to
 
 
 def error_in(result: dg.ExecuteInProcessResult) -> CreditPipelineError:
-    """The error of ours that made the run fail, or a sentence that says where its traceback is."""
+    """The CreditPipelineError that made the run fail, or one that says where to find the traceback."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data
-        told = data.user_failure_data
-        if told is not None and ERROR in told.metadata:
-            return error_of(told.description, told.metadata[ERROR].value)
+        failure = data.user_failure_data
+        if failure is not None and ERROR in failure.metadata:
+            return error_of(failure.description, failure.metadata[ERROR].value)
         if data.error is not None:
             cause = data.error.cause or data.error
             return CreditPipelineError(

@@ -1,6 +1,6 @@
-"""A command at a terminal that runs a job in its own process, as against a run of the web server or a schedule.
+"""What differs when a command at a terminal runs a job in its own process, not the web server or a schedule.
 
-It is an argument of the definitions and not run config, because whoever reaches the web server can write run config.
+It is an argument of the definitions, not run config, because everyone who reaches the web server can write run config.
 """
 
 import logging
@@ -16,30 +16,30 @@ from credit_pipeline.services.collect.ports import Progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """`attended`: a person typed `--live`, which stands for the approval that a schedule or the UI would need."""
+    """`attended`: a person typed `--live`, which replaces the approval that a schedule or the UI needs."""
 
     attended: bool = False
     progress: Progress | None = None
-    """Told how many accounts billing was asked about, besides the run's log."""
+    """Gets the numbers of accounts read from billing, in addition to the run's log."""
 
 
-def _nobody(_context: dg.InitLoggerContext) -> logging.Logger:
-    logger = logging.Logger("nobody")  # not registered: nobody else is to be silenced by it
+def _silent_logger(_context: dg.InitLoggerContext) -> logging.Logger:
+    logger = logging.Logger("silent")  # not registered, so that no other logger is silenced
     logger.addHandler(logging.NullHandler())
     return logger
 
 
 SILENT = dg.LoggerDefinition(
-    _nobody, description="The command line has its own words, and the events are on the instance."
+    _silent_logger, description="Prints nothing: the command line has its own output, and the instance has the events."
 )
 
 SILENCE: dict[str, Any] = {"loggers": {"silent": {"config": {}}}}
-"""Run config without which Dagster would print every event."""
+"""Run config that stops Dagster from printing every event."""
 
 
 @contextmanager
 def heard_by_dagster(system: str) -> Iterator[None]:
-    """The system's decision log reaches Dagster's handler, also where the command line keeps it to its own file."""
+    """Passes the system's decision log to Dagster's handler, even if the command line only writes it to a file."""
     logger = logging.getLogger(f"credit_pipeline.{system}")
     level, propagate = logger.level, logger.propagate
     logger.propagate = True

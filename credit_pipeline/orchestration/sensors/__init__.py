@@ -1,1 +1,1 @@
-"""What starts runs: schedules, and sensors of webhooks, sync requests, undelivered events and alerts."""
+"""Schedules, and sensors for failed webhooks, sync requests, undelivered events and alerts."""

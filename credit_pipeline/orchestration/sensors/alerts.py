@@ -1,7 +1,7 @@
-"""The sensors that tell people, one that delivers and one that notices failed runs; and the check that they do.
+"""The sensors that deliver alerts and detect failed runs, and the check that alerts are delivered.
 
-Neither starts a run. Dagster's own sensor for failed runs moves on where its function fails, and a run that failed
-because the database was away would never be told of; this one keeps its place until the outbox has it.
+Neither sensor starts a run. Dagster's own run failure sensor advances even if its function fails, so a run that failed
+because the database was down would never be reported. This one advances only after the outbox has stored the alert.
 """
 
 import os
@@ -20,38 +20,38 @@ from credit_pipeline.services.health.health import ALL_TOLD, DELIVERED
 
 INTERVAL_S = 30
 OVERLAP = timedelta(minutes=1)
-"""Looked at again by each tick: a run's end may be stored later than it is dated. The outbox keeps each once."""
+"""Re-read by each tick, because a run's end may be stored later than its timestamp. The outbox stores each run once."""
 MOST_RUNS = 1000
 
 
 def alert_sensors(system: CreditSystem, jobs: Sequence[str]) -> list[dg.SensorDefinition]:
-    """Both sensors of one system, running from the start; `jobs` are the names of those whose failures are told."""
+    """Both sensors of one system, running by default. `jobs`: the jobs whose failures are reported."""
     return [_alerts(system), _failed_runs(system, frozenset(jobs))]
 
 
 def _alerts(system: CreditSystem) -> dg.SensorDefinition:
-    def tell(context: dg.SensorEvaluationContext) -> dg.SkipReason:  # noqa: ARG001 (Dagster hands it over)
+    def deliver(context: dg.SensorEvaluationContext) -> dg.SkipReason:  # noqa: ARG001 (Dagster passes it)
         try:
             with open_outbox(system, os.environ) as outbox:
                 if not outbox.installed():
                     return _not_installed(system)
-                told = drain(system, outbox, sinks_of(system, os.environ), by=f"sensor of {system.name}")
+                done = drain(system, outbox, sinks_of(system, os.environ), by=f"sensor of {system.name}")
                 waiting = outbox.unheard().waiting
         except ConfigurationError as error:
             return dg.SkipReason(str(error))
-        numbers = f"{told.claimed:,} alerts were due, {told.messages:,} messages sent, {waiting:,} alerts wait"
-        if told.failures:  # a tick that failed is seen where a skipped one is not; what was sent is noted already
-            raise dg.Failure(f"{system.name}: {numbers}; {'; '.join(told.failures.values())}")
+        numbers = f"{done.claimed:,} alerts were due, {done.messages:,} messages sent, {waiting:,} alerts wait"
+        if done.failures:  # a failed tick is visible in the UI; successful deliveries are already recorded
+            raise dg.Failure(f"{system.name}: {numbers}; {'; '.join(done.failures.values())}")
         return dg.SkipReason(f"{system.name}: {numbers}")
 
     return dg.SensorDefinition(
         name=f"{system.name}_alerts_sensor",
-        evaluation_fn=tell,
+        evaluation_fn=deliver,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Tells people of findings that are new, changed or open for too long, of quarantined plans, dead webhooks "
-            "and failed runs, each once. A sink that does not take a message is tried again for ever."
+            "Sends alerts about new, changed and long-open findings, quarantined plans, dead webhooks and failed runs, "
+            "each once. A failed delivery is retried without limit."
         ),
     )
 
@@ -61,7 +61,9 @@ def _failed_runs(system: CreditSystem, jobs: frozenset[str]) -> dg.SensorDefinit
         since = _moment(context.cursor)
         if since is None:
             now = datetime.now(UTC).isoformat()
-            return dg.SensorResult(cursor=now, skip_reason=dg.SkipReason(f"{system.name}: begins from now on"))
+            return dg.SensorResult(
+                cursor=now, skip_reason=dg.SkipReason(f"{system.name}: starts with runs that fail from now on")
+            )
         records = context.instance.get_run_records(
             dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since - OVERLAP),
             limit=MOST_RUNS,
@@ -77,20 +79,20 @@ def _failed_runs(system: CreditSystem, jobs: frozenset[str]) -> dg.SensorDefinit
         except ConfigurationError as error:
             return dg.SkipReason(str(error))
         newest = max([since, *(record.update_timestamp for record in records)])
-        said = f"{system.name}: {new:,} runs failed since the last look"
-        return dg.SensorResult(cursor=newest.isoformat(), skip_reason=dg.SkipReason(said))
+        summary = f"{system.name}: {new:,} runs failed since the last tick"
+        return dg.SensorResult(cursor=newest.isoformat(), skip_reason=dg.SkipReason(summary))
 
     return dg.SensorDefinition(
         name=f"{system.name}_run_failure_sensor",
         evaluation_fn=notice,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Puts an alert into the outbox for each run of this system that failed.",
+        description="Adds an alert to the outbox for each failed run of this system.",
     )
 
 
 def every_alert_is_delivered_of(system: CreditSystem) -> dg.AssetChecksDefinition:
-    """The check of that name on the health report. Where no alerts are kept there is none to deliver."""
+    """The check `every_alert_is_delivered` on the health report. Without an outbox there is nothing to deliver."""
 
     @dg.asset_check(asset=[system.name, "health_report"], name=DELIVERED, description=ALL_TOLD)
     def every_alert_is_delivered(report: dict[str, Any]) -> dg.AssetCheckResult:
@@ -103,7 +105,7 @@ def every_alert_is_delivered_of(system: CreditSystem) -> dg.AssetChecksDefinitio
             description=f"Untrue for {found['count']:,} alerts: {ALL_TOLD}",
             metadata={
                 "count": found["count"],
-                "why": "; ".join(found["sample"]) or "nobody delivers",
+                "why": "; ".join(found["sample"]) or "no sensor delivers alerts",
                 "recovery": found["recovery"],
             },
         )
@@ -112,7 +114,7 @@ def every_alert_is_delivered_of(system: CreditSystem) -> dg.AssetChecksDefinitio
 
 
 def _moment(cursor: str | None) -> datetime | None:
-    """When the last look was; None on the first, and where somebody wrote something else into the cursor."""
+    """The time in the cursor; None if it is empty or invalid."""
     try:
         moment = datetime.fromisoformat(cursor or "")
     except ValueError:
@@ -121,4 +123,4 @@ def _moment(cursor: str | None) -> datetime | None:
 
 
 def _not_installed(system: CreditSystem) -> dg.SkipReason:
-    return dg.SkipReason(f"{system.name}: no alerts are kept here: run credit-pipeline init {system.name}")
+    return dg.SkipReason(f"{system.name}: not installed here: run credit-pipeline init {system.name}")

@@ -1,8 +1,9 @@
-"""What starts runs by itself beside the schedule: the sensors of failed webhooks and of requests for a sync.
+"""The sensors for failed webhooks and sync requests.
 
-A tick claims what is due, in the database and at most fifty, and asks for one run about it. So no record gets into two
-runs, and what a run or a daemon drops is claimed again ten minutes later under another attempt. The run key is that of
-the first claim: a failed run uses its key up for ever, so one without the attempt would end all retries.
+A tick claims up to fifty due records in the database and requests one run for them. So no record gets into two runs,
+and one that a run or a daemon drops is claimed again ten minutes later with another attempt number. The run key is the
+first claim including its attempt: Dagster never starts a second run for a key, so a key without it would end all
+retries.
 """
 
 import json
@@ -19,11 +20,11 @@ from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.sync.ports import Claim, Inbox, SyncRequests
 
 INTERVAL_S = 20
-"""Between two ticks: an account that asks is right within a minute, the run's start included."""
+"""Seconds between ticks; with the start of a run, a sync request is handled within a minute."""
 
 
 def sensors_of(system: CreditSystem) -> list[dg.SensorDefinition]:
-    """Both sensors of one system, running from the start; Dagster's own default is stopped."""
+    """Both sensors of one system, running by default."""
     return [_failed_webhooks(system), _sync_requests(system)]
 
 
@@ -31,10 +32,10 @@ def _failed_webhooks(system: CreditSystem) -> dg.SensorDefinition:
     def claim(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         def due(inbox: Inbox) -> tuple[Sequence[Claim], str]:
             claims, counts = inbox.claim(_by(system)), inbox.counts()
-            told = ", ".join(f"{count:,} {code.removeprefix('webhook_')}" for code, count in counts.items())
-            return claims, f"{system.name}: no failed webhook is due: {told}"
+            states = ", ".join(f"{count:,} {code.removeprefix('webhook_')}" for code, count in counts.items())
+            return claims, f"{system.name}: no failed webhook is due: {states}"
 
-        return _asked(system, context, open_inbox, due, "records")
+        return _run_request(system, context, open_inbox, due, "records")
 
     return dg.SensorDefinition(
         name=f"{system.name}_failed_webhook_sensor",
@@ -43,7 +44,7 @@ def _failed_webhooks(system: CreditSystem) -> dg.SensorDefinition:
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Has webhooks repaired that the product could not handle: tried again with growing waits, given up after "
+            "Starts repairs of webhooks that the product failed to handle. Retried with growing waits, given up after "
             "eight attempts. Dry run unless `automation.apply` is true."
         ),
     )
@@ -54,7 +55,7 @@ def _sync_requests(system: CreditSystem) -> dg.SensorDefinition:
         def due(requests: SyncRequests) -> tuple[Sequence[Claim], str]:
             return requests.claim(_by(system)), f"{system.name}: 0 requests for a sync are due"
 
-        return _asked(system, context, open_sync_requests, due, "requests")
+        return _run_request(system, context, open_sync_requests, due, "requests")
 
     return dg.SensorDefinition(
         name=f"{system.name}_sync_request_sensor",
@@ -63,24 +64,25 @@ def _sync_requests(system: CreditSystem) -> dg.SensorDefinition:
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Has accounts looked at for which the product called `credit_pipeline.request_sync`: when one is "
-            "provisioned or opened, or its Sync button is pressed. Dry run unless `automation.apply` is true."
+            "Starts a sync of the accounts for which the product called `credit_pipeline.request_sync`: when an "
+            "account is provisioned or opened, or its Sync button is pressed. Dry run unless `automation.apply` is "
+            "true."
         ),
     )
 
 
-def _asked(
+def _run_request(
     system: CreditSystem,
     context: dg.SensorEvaluationContext,
     opened: Callable[..., AbstractContextManager[Any]],
     due: Callable[[Any], tuple[Sequence[Claim], str]],
-    word: str,
+    config_key: str,
 ) -> dg.SensorResult | dg.SkipReason:
-    """The run about what is due, or the numbers for which there is none."""
+    """A run request for the due claims; if there are none, the numbers as skip reason."""
     try:
         with opened(system, os.environ) as queue:
             if not queue.installed():
-                return dg.SkipReason(f"{system.name}: nothing is kept here: run credit-pipeline init {system.name}")
+                return dg.SkipReason(f"{system.name}: not installed here: run credit-pipeline init {system.name}")
             claims, nothing = due(queue)
     except ConfigurationError as error:
         return dg.SkipReason(str(error))
@@ -88,16 +90,16 @@ def _asked(
         return dg.SkipReason(nothing)
     request = dg.RunRequest(
         run_key=claims[0].key,
-        run_config={"dry_run": not system.policy.automation_apply, word: [claim.key for claim in claims]},
+        run_config={"dry_run": not system.policy.automation_apply, config_key: [claim.key for claim in claims]},
     )
-    # For whoever looks at the sensor; the truth is in the database.
+    # For people who look at the sensor in the UI; nothing reads it but the tick counter.
     last = max(claims, key=lambda claim: claim.record)
     cursor = json.dumps({"claimed": len(claims), "newest": last.key, "tick": _ticks(context.cursor) + 1})
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
 
 def _ticks(cursor: str | None) -> int:
-    """How many ticks asked for a run so far; 0 where somebody reset the cursor or wrote something else into it."""
+    """How many ticks requested a run so far; 0 if the cursor is empty or invalid."""
     try:
         ticks = json.loads(cursor or "{}").get("tick", 0)
     except (ValueError, AttributeError):

@@ -1,8 +1,7 @@
-"""What starts at fixed times: the comparison of both sides every few hours, and the hourly health monitor.
+"""The schedules: the reconciliation every few hours, and the hourly health job.
 
-A tick that was missed because no daemon ran is made up for once, with the newest one's run, however many were missed:
-Dagster does so for schedules without partitions, and `dagster.yaml` has a tick tried again that failed. There is no
-rarer, fuller pull beside them: each comparison asks billing about everything.
+After ticks that were missed because no daemon ran, Dagster starts one run, for the latest tick. `dagster.yaml` sets
+that a failed tick is retried. Every reconciliation reads all of billing; there is no separate full pull.
 """
 
 from typing import Any
@@ -15,23 +14,23 @@ from credit_pipeline.domain.timetable import Timetable
 
 
 def schedules_of(system: CreditSystem) -> list[dg.ScheduleDefinition]:
-    """Both schedules of one system, running from the start; Dagster's own default is stopped."""
+    """Both schedules of one system, running by default."""
     return [
         _schedule(
             system,
             "reconcile",
             system.schedule.reconcile,
             {"dry_run": not system.policy.automation_apply, "settle": True},
-            "A pull is the only way to learn of a lapsed plan: the provider sends no event. Dry run unless "
-            "`automation.apply` is true.",
+            "Compares store and billing. The provider sends no event when a plan lapses, so only a pull finds it. "
+            "Dry run unless `automation.apply` is true.",
         ),
         _schedule(
             system,
             "health",
             system.schedule.health,
             {},
-            "Says between two comparisons what is still untrue, and when the comparisons themselves have stopped. Asks "
-            "the database and never billing; writes nothing.",
+            "Reports between two comparisons what is still not in order, and whether comparisons have stopped. Reads "
+            "the database only, never billing; writes nothing.",
         ),
     ]
 
@@ -52,5 +51,6 @@ def _schedule(
         )
     except (dg.DagsterInvalidDefinitionError, dg.DagsterInvariantViolationError):
         raise ConfigurationError(
-            f"{system.name}: schedule.{verb}.cron `{times.cron}` is no cron line: write one such as `0 */6 * * *`"
+            f"{system.name}: schedule.{verb}.cron `{times.cron}` is not a cron expression: "
+            "write one such as `0 */6 * * *`"
         ) from None

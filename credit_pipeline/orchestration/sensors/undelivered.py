@@ -1,7 +1,7 @@
-"""The sensor of events that Stripe could not deliver: it brings them over, and the failed webhooks' sensor goes on.
+"""The sensor for events that Stripe could not deliver: it stores them as failed webhooks, to be repaired.
 
-A tick asks billing itself and starts no run: there are ninety a day, and nearly all find nothing. The cursor says up to
-when all events were read; it only saves work, since an event that comes twice is kept once.
+A tick reads from Stripe itself and starts no run, because nearly all of the ninety ticks a day find nothing. The cursor
+is the time up to which all events were read; it only saves work, since a repeated event is stored once.
 """
 
 import json
@@ -19,11 +19,11 @@ from credit_pipeline.services.sync.undelivered import pull
 
 INTERVAL_S = 900
 WITHIN = timedelta(seconds=40)
-"""A tick that takes a minute is ended by Dagster."""
+"""Time limit of a tick's read; Dagster ends a tick after a minute."""
 
 
 def undelivered_sensors(system: CreditSystem) -> list[dg.SensorDefinition]:
-    """The sensor of one system, running from the start; none where billing keeps no such list."""
+    """The sensor of one system, running by default; none if billing is not Stripe."""
     if not isinstance(system.billing, StripeConfig):
         return []
     return [
@@ -34,8 +34,8 @@ def undelivered_sensors(system: CreditSystem) -> list[dg.SensorDefinition]:
             minimum_interval_seconds=INTERVAL_S,
             default_status=dg.DefaultSensorStatus.RUNNING,
             description=(
-                "Brings events over that Stripe could not deliver, once they are older than `policy.settle_time`. It "
-                "starts no run: `failed_webhook_sensor` has them repaired, as a dry run unless `automation.apply` is "
+                "Stores events that Stripe could not deliver and that are older than `policy.settle_time`. It starts "
+                "no run: `failed_webhook_sensor` starts their repair, as a dry run unless `automation.apply` is "
                 "true."
             ),
         )
@@ -43,26 +43,26 @@ def undelivered_sensors(system: CreditSystem) -> list[dg.SensorDefinition]:
 
 
 def _tick(system: CreditSystem, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """What was found, or why nothing was asked. Raises where some events may be missing and no look went further."""
+    """The numbers, as skip reason. Raises SourceError if events may be missing and the tick made no progress."""
     until = _until(context.cursor)
     try:
         with open_gateways(system, working_folder(), os.environ) as gateways:
             source, inbox = gateways.billing, gateways.inbox
             if inbox is None or not inbox.installed() or not isinstance(source, EventSource):
-                return dg.SkipReason(f"{system.name}: nothing is kept here: run credit-pipeline init {system.name}")
+                return dg.SkipReason(f"{system.name}: not installed here: run credit-pipeline init {system.name}")
             now, settle = datetime.now(UTC), system.policy.settle_time
             pulled = pull(source, inbox, now=now, settle_time=settle, within=WITHIN, until=until)
     except ConfigurationError as error:
         return dg.SkipReason(str(error))
-    told = f"{system.name}: {pulled.sentence}"
+    summary = f"{system.name}: {pulled.sentence}"
     if pulled.doubts and pulled.until <= (until or pulled.oldest):
-        raise SourceError(told)
+        raise SourceError(summary)
     read = max(pulled.until, min(until, pulled.newest)) if until else pulled.until
-    return dg.SensorResult(skip_reason=dg.SkipReason(told), cursor=json.dumps({"until": int(read.timestamp())}))
+    return dg.SensorResult(skip_reason=dg.SkipReason(summary), cursor=json.dumps({"until": int(read.timestamp())}))
 
 
 def _until(cursor: str | None) -> datetime | None:
-    """Up to when all was read; None where nothing was, or somebody wrote something else into the cursor."""
+    """The time in the cursor; None if it is empty or invalid."""
     try:
         return datetime.fromtimestamp(int(json.loads(cursor or "{}")["until"]), UTC)
     except (ValueError, TypeError, KeyError, OverflowError, OSError):

@@ -139,7 +139,7 @@ def test_what_is_missing_is_said_and_no_fault(
     cursor = tick(RUNS, instance).cursor
     monkeypatch.setenv("PRODUCT_URL", databases.new())
     assert tick(sensor, instance, cursor).skip_message == (
-        "wix_app: no alerts are kept here: run credit-pipeline init wix_app"
+        "wix_app: not installed here: run credit-pipeline init wix_app"
     )
     monkeypatch.delenv("PRODUCT_URL")
     assert "set PRODUCT_URL" in tick(sensor, instance, cursor).skip_message
@@ -147,5 +147,5 @@ def test_what_is_missing_is_said_and_no_fault(
 
 @pytest.mark.parametrize("cursor", ["", "x", "{}", "2026-01-01T00:00:00", "12"])
 def test_a_cursor_that_somebody_wrote_begins_anew(story: Alerting, instance: dg.DagsterInstance, cursor: str) -> None:
-    assert tick(RUNS, instance, cursor).skip_message == "wix_app: begins from now on"
+    assert tick(RUNS, instance, cursor).skip_message == "wix_app: starts with runs that fail from now on"
     assert story.rows() == []
