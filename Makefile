@@ -10,8 +10,10 @@ HERE := $(shell pwd | cksum | cut -d ' ' -f 1)
 MADE := .venv/.made-$(HERE)
 READY := .venv/.installed-$(HERE)
 
+QUICK := $(addprefix credit_pipeline_tests/,test_architecture.py test_docs.py config components domain services)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check ui bench lock
+.PHONY: help demo test quick check ui bench house lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -23,6 +25,9 @@ demo: $(READY) ## plant a product with broken balances, find them, approve and a
 test: $(READY) ## run the whole test suite
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+quick: check ## what to run before each commit: lint, types, rules and documents
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 $(QUICK) $(ARGS)
+
 check: $(READY) ## lint and type-check
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -33,6 +38,9 @@ ui: $(READY) ## open the Dagster UI on the demo's data
 
 bench: $(READY) ## run the benchmarks
 	@$(BIN)/python -m credit_pipeline_tests.benchmarks $(ARGS)
+
+house: $(READY) ## print files per folder, lines and types; ARGS names another checkout
+	@$(BIN)/python -m credit_pipeline_tests.house $(ARGS)
 
 lock: $(MADE) ## resolve the dependencies in pyproject.toml anew, into requirements.lock
 	@"$(PYTHON)" -m venv --clear .venv/lock

@@ -152,3 +152,43 @@ def test_the_make_targets_named_in_the_readme_exist() -> None:
     named = set(re.findall(r"make (demo|test|check|ui|bench|help)\b", README))
     assert named >= {"demo", "test", "ui"}
     assert not [target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+
+
+PAGES = {"semantics": ROOT / "docs" / "semantics.md", "architecture": ROOT / "docs" / "architecture.md"}
+CITED = re.compile(r"\b(?P<page>[a-z_]+)(?:\.md)? (?P<sections>§\d+(?:(?:, |–| and | to )§?\d+)*)")
+TEXTS = sorted(
+    path
+    for folder in ("credit_pipeline", "credit_pipeline_tests", "docs")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".sql", ".md", ".yaml"}
+)
+PAGES_OF_TEXT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+
+
+def sections_of(page: Path) -> set[int]:
+    return {int(number) for number in re.findall(r"^## (\d+)\. ", page.read_text(), re.MULTILINE)}
+
+
+def test_every_cited_section_exists() -> None:
+    cited = 0
+    for path in [*TEXTS, *PAGES_OF_TEXT]:
+        for found in CITED.finditer(path.read_text()):
+            cited += 1
+            where = f"{path.relative_to(ROOT)}: {found[0]}"
+            assert found["page"] in PAGES, f"{where}: no such page in docs/"
+            assert {int(n) for n in re.findall(r"\d+", found["sections"])} <= sections_of(PAGES[found["page"]]), where
+    assert cited > 40
+
+
+def test_the_paths_in_the_documents_exist() -> None:
+    for page in (PAGES["architecture"], ROOT / "CONTRIBUTING.md"):
+        for name in re.findall(
+            r"`((?:adapters|cli|config|domain|orchestration|sandbox|services)/[\w./]*)`", page.read_text()
+        ):
+            assert (ROOT / "credit_pipeline" / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_links_of_the_documents_lead_somewhere() -> None:
+    for page in [*PAGES_OF_TEXT, *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"

@@ -17,7 +17,7 @@ NOTHING, ACT, COULD_NOT_TELL, INTERRUPTED = 0, 1, 2, 130
 
 
 def exit_status(session: Session, command: Callable[[], Any]) -> int:
-    """Run a command and name its end by a number (contract: exit status)."""
+    """Run a command and name its end by a number (README: exit status)."""
     try:
         return int(command() or NOTHING)
     except click.ClickException as error:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from credit_pipeline.domain.balance_history import BalancePoint
+from credit_pipeline.domain.errors import missing_extra
 from credit_pipeline.services.health.balance_history import AccountState
 
 INCHES = (7.2, 2.7)
@@ -69,11 +70,14 @@ def _dots(label: str) -> dict[str, Any]:
 
 
 def _png(title: str, draw: Callable[[Any], None], *, least: int, most: int) -> bytes:
-    from matplotlib import dates
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-    from PIL import Image
+    try:
+        from matplotlib import dates
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from None
 
     figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
     canvas: Any = FigureCanvasAgg(figure)

@@ -1,7 +1,6 @@
 """The demo: two products with broken balances are planted, found, repaired under approval, and looked at again.
 
-The runs are the real Dagster jobs, in this process. What it came to is a value (contract.md `demo`); drawing it is the
-command line's.
+The runs are the real Dagster jobs, in this process. What it came to is a value; drawing it is the command line's.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""The log lines people grep, one per decision, on logger `credit_pipeline.<system>` (design §4). Ids are pseudonyms.
+"""The log lines people grep, one per decision, on logger `credit_pipeline.<system>` (architecture §5).
 
-A test pins these lines. Nothing here decides.
+A test pins these lines. Ids are pseudonyms. Nothing here decides.
 """
 
 import hashlib

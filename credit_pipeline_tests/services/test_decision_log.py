@@ -1,4 +1,4 @@
-"""The log lines that people grep (design §4): each stands here literally. A changed line is a changed contract."""
+"""The log lines that people grep (architecture §5), literally. A changed line is a changed contract."""
 
 import logging
 from collections.abc import Callable

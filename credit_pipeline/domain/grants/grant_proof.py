@@ -1,4 +1,4 @@
-"""Proof before money, for a ledger: when an entitlement's grant is proven missing, and why a person decides (§5).
+"""Proof before money, for a ledger: when a grant is proven missing, and why a person decides (semantics §5).
 
 A ledger tells what was granted, so absence can be proven; what it cannot tell is what else stands for the grant.
 """

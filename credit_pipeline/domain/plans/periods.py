@@ -1,4 +1,4 @@
-"""Billing periods: where one starts and when the next begins (semantics §5, grant key). All instants are UTC.
+"""Billing periods: where one starts and when the next begins (semantics §5). All instants are UTC.
 
 The anchor's day of the month is kept through short months: 31 Jan → 28 Feb → 31 Mar.
 """

@@ -167,9 +167,9 @@ def _plots(runner: Sync, result: Mapping[str, Any]) -> dict[str, Any]:
     first = [AccountId(one["account_id"]) for one in result["accounts"][:MAX_PLOTS]]
     try:
         histories = account_histories(runner.gateways, first, runner.clock()) if first else {}
+        drawn = {account: plots.account_plot(account, states, runner.clock()) for account, states in histories.items()}
     except CreditPipelineError as error:
         return {"balances over time": f"not drawn: {error}"}
-    drawn = {account: plots.account_plot(account, states, runner.clock()) for account, states in histories.items()}
     return {
         f"balance of {account}": dg.MetadataValue.md(plots.as_markdown(png)) for account, png in drawn.items() if png
     }

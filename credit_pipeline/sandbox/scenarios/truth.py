@@ -1,6 +1,6 @@
 """What was planted: the right answer for every site, kept beside the data for tests, the demo and the curious.
 
-Only what the rules of semantics.md say, never what the code under test happens to find.
+Only what the rules of semantics say, never what the code under test happens to find.
 """
 
 import json

@@ -13,7 +13,7 @@ from credit_pipeline.services.findings.ports import Chosen, Decided, Lifecycle, 
 WAITING = ("open", "acknowledged")
 STATES = (*WAITING, "accepted", "resolved")
 NOT_KNOWN = frozenset(code.value for code in {*UNKNOWN, Code.PENDING_SETTLEMENT})
-"""What could not be told cannot be right as it is: these are never accepted (semantics §1.3)."""
+"""What could not be told cannot be right as it is: these are never accepted (semantics §1)."""
 
 
 def decided_by(system: str, who: str, reason: str) -> Decided:

@@ -27,7 +27,7 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedPlan:
-    """A correction plan as stored. States are those of design §3."""
+    """A correction plan as stored. States are those of architecture §4."""
 
     plan_id: str
     system: str
@@ -127,7 +127,7 @@ class PlanStore(Protocol):
         ...
 
     def set_state(self, plan_id: str, state: str, failures: Sequence[str] = ()) -> None:
-        """Moves a plan to another state of design §3."""
+        """Moves a plan to another state of architecture §4."""
         ...
 
     def approve(self, plan_id: str, selection: Selection, who: str, reason: str) -> int:

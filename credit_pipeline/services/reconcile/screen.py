@@ -1,4 +1,4 @@
-"""Screen, then judge: one DuckDB query drops every account that is provably healthy (design §2). Decides nothing else.
+"""Screen, then judge: one DuckDB query drops every account that is provably healthy (architecture §3).
 
 The plan words are resolved in Python, once per distinct word, and joined; a million accounts stay in Arrow throughout.
 """

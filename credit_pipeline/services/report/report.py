@@ -1,4 +1,4 @@
-"""The mismatch report as one frozen object: text in the CLI, metadata in Dagster, JSON here (contract)."""
+"""The mismatch report as one frozen object: text in the CLI, metadata in Dagster, JSON here."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

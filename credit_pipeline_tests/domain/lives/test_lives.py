@@ -1,4 +1,4 @@
-"""Directed lives: the cases that once cost somebody credits, played over many runs (design §1, semantics §5–§7)."""
+"""Directed lives: the cases that once cost somebody credits, played over many runs (semantics §1, semantics §5–§7)."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,6 +1,6 @@
 """Grants that did not come, came twice, came wrong, or went again; and balances that the ledger does not explain.
 
-Each story carries its right answer by semantics.md §5 to §7.
+Each story carries its right answer by semantics §5 to §7.
 """
 
 from datetime import timedelta

@@ -1,6 +1,6 @@
 """Users, accounts and customers that do not find each other: missing links, conflicts, accounts of nobody.
 
-Each story carries its right answer by semantics.md §4: only the mapping and the metadata are evidence, and only where
+Each story carries its right answer by semantics §4: only the mapping and the metadata are evidence, and only where
 nothing contradicts them is a link written.
 """
 

@@ -1,6 +1,6 @@
 """Subscriptions about which product and Stripe disagree: missed webhooks, lost rows, unknown prices, two at once.
 
-Each story carries its right answer by semantics.md §3, §6 and §7. What concerns a grant alone is in
+Each story carries its right answer by semantics §3, §6 and §7. What concerns a grant alone is in
 `bestauth_grants.py`.
 """
 

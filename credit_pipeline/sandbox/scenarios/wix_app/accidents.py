@@ -1,6 +1,6 @@
 """What happens to credits without a purchase: resets, lost rows, gifts, renewals that did not happen, broken numbers.
 
-Each story carries its right answer by semantics.md §5 to §7.
+Each story carries its right answer by semantics §5 to §7.
 """
 
 from datetime import timedelta

@@ -1,6 +1,6 @@
 """Purchases that the product missed, labels and credits out of step with billing: what goes wrong around a plan.
 
-Each story carries its right answer by semantics.md §5 and §6. What happens to credits alone is in `accidents.py`,
+Each story carries its right answer by semantics §5 and §6. What happens to credits alone is in `accidents.py`,
 sites about which billing does not answer plainly are in `doubts.py`.
 """
 
