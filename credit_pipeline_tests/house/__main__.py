@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from credit_pipeline_tests.house.call_depth import deepest_check
 from credit_pipeline_tests.house.measures import (
     code_lines,
     files_per_folder,
@@ -18,7 +19,9 @@ def main() -> None:
     """Prints the numbers, largest folders first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=HERE, help="the checkout to measure")
-    root = parser.parse_args().root.resolve()
+    parser.add_argument("--calls", action="store_true", help="also the deepest call chain of `check bestauth`, here")
+    asked = parser.parse_args()
+    root = asked.root.resolve()
     modules = package_of(root)
     sandbox = [path for path in modules if in_sandbox(path, root)]
     print(f"modules: {len(modules)}, of the sandbox {len(sandbox)}")
@@ -32,6 +35,10 @@ def main() -> None:
     print("types per concept:")
     for concept, classes in types_per_concept(root).items():
         print(f"  {concept}: {len(classes)}: {', '.join(sorted(classes))}")
+    if asked.calls:
+        chain = deepest_check()
+        print(f"deepest call chain of `check bestauth`: {len(chain)} frames")
+        print("\n".join(f"  {frame}" for frame in chain))
 
 
 if __name__ == "__main__":
