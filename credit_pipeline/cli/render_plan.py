@@ -1,6 +1,6 @@
 """A correction plan as text: before, after, reasons, what to type next.
 
-Pure, from the contract's object for `fix` and `apply`: mappings in, rich renderables out.
+Pure, from the JSON object of `fix` and `apply`: mappings in, rich renderables out.
 """
 
 from __future__ import annotations

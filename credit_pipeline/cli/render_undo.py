@@ -1,6 +1,6 @@
 """An undo as text: the plan like any other, what it takes back, what can no longer be taken back, what to type next.
 
-Pure, from the contract's object for `undo`: mappings in, rich renderables out.
+Pure, from the JSON object of `undo`: mappings in, rich renderables out.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 def run_demo(
     home: Path, *, accounts: int = 2_000, seed: int = 1, say: Say = lambda _: None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Fresh data, dry run, refused live run, approval, apply, second live run. Returns the contract's `demo` object.
+    """Fresh data, dry run, refused live run, approval, apply, second live run. Returns the JSON object of `demo`.
 
     Its servers stop however it ends, a signal included.
     """

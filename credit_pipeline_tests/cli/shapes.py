@@ -1,4 +1,4 @@
-"""The contract's JSON objects as shapes to hold an answer against. Small and by hand; no assertions about values."""
+"""The commands' JSON objects as shapes to hold an answer against. Small and by hand; no assertions about values."""
 
 from collections.abc import Mapping
 from typing import Any

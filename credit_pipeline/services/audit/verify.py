@@ -66,7 +66,7 @@ class Verification:
         return self.found == 0
 
     def as_json(self) -> dict[str, Any]:
-        """The contract's object."""
+        """The JSON object of the command."""
         return {
             "system": self.system,
             "verified": self.verified,

@@ -15,7 +15,7 @@ from credit_pipeline.services.explain.timeline import spoken
 
 
 def counter_checks(system: CreditSystem, judgement: Judgement, *, in_store: bool) -> tuple[Check, ...]:
-    """The eight checks, in the contract's order."""
+    """The eight checks, as `account` shows them."""
     account = judgement.account
     where = f"{system.store.table}.{system.store.account}"
     exists = "the store has this account" if in_store else f"no row of {where} has this id"

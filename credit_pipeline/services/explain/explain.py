@@ -1,4 +1,4 @@
-"""Why one account has the credits it has: the eight checks of the contract and the story behind the balance.
+"""Why one account has the credits it has: its eight checks and the story behind the balance.
 
 Assembled from the gateways' answers and the same judgement as everywhere; nothing is remembered, written or rendered.
 What a layout cannot answer is null, never in order.

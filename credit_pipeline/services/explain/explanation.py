@@ -38,7 +38,7 @@ class Explanation:
         return sum(1 for check in self.checks if check.ok is False)
 
     def as_json(self) -> dict[str, Any]:
-        """The contract's object for `account`."""
+        """The JSON object of `account`."""
         return {
             "system": self.system,
             "account_id": self.account_id,

@@ -15,7 +15,7 @@ from credit_pipeline.services.explain.timeline import spoken
 
 
 def ledger_checks(judgement: Judgement, *, executable: bool | None) -> tuple[Check, ...]:
-    """The eight checks, in the contract's order. `executable`: whether the deduct function may be run, if known."""
+    """The eight checks, as `account` shows them. `executable`: whether the deduct function may be run, if known."""
     account = judgement.account
     return (
         _user_exists(account),

@@ -82,7 +82,7 @@ class Health:
         return f"{self.system}: NOT healthy ({loudest}): {len(self.failing)} of {judged} checks fail"
 
     def as_json(self) -> dict[str, Any]:
-        """The contract's object for `health`."""
+        """The JSON object of `health`."""
         checks = [asdict(statement) | {"truncated": statement.truncated} for statement in self.statements]
         return {"system": self.system, "healthy": self.healthy, "summary": self.line(), "checks": checks}
 

@@ -1,4 +1,4 @@
-"""What a plan came to, as the contract's object for `fix`, `apply` and `undo`. Outcomes add up to the rows."""
+"""What a plan came to, as the JSON object of `fix`, `apply` and `undo`. Outcomes add up to the rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class PlanReport:
         return not self.failures and set(self.outcomes) <= {"changed", "noop_already_applied"}
 
     def as_json(self) -> dict[str, Any]:
-        """The contract's object."""
+        """The JSON object of the command."""
         return {
             "system": self.plan.system,
             "plan_id": self.plan.plan_id,
@@ -102,7 +102,7 @@ def _after(correction: Correction) -> Mapping[str, Any]:
 
 
 def nothing_to_undo(system: str, undoes: str, notes: Sequence[str], *, mode: str) -> dict[str, Any]:
-    """The contract's object where an undo has nothing left to take back: no plan, no row, and why."""
+    """The JSON object where an undo has nothing left to take back: no plan, no row, and why."""
     return {
         "system": system,
         "plan_id": None,

@@ -80,7 +80,7 @@ class IdentityReport:
         return verified / self.users if self.users else 1.0
 
     def summary(self) -> dict[str, Any]:
-        """The contract's `identities` of `check`."""
+        """The object `identities` in the JSON of `check`."""
         return {
             "by_layer": dict(self.by_layer),
             "unmapped": self.unmapped,

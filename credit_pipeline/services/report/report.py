@@ -81,7 +81,7 @@ class Report:
         return sum(1 for mismatch in self.mismatches if mismatch.lane != "none")
 
     def as_json(self) -> dict[str, Any]:
-        """The contract's object for `check`."""
+        """The JSON object of `check`."""
         fields = {name: value for name, value in asdict_shallow(self).items() if name != "corrections"}
         fields["source"] = asdict(self.source)
         fields["mismatches"] = [asdict(mismatch) for mismatch in self.mismatches]

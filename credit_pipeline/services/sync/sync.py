@@ -60,7 +60,7 @@ class Synced:
     plan_id: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Its part of the contract's object for `sync`."""
+        """Its part of the JSON object of `sync`."""
         return {
             "account_id": self.account_id,
             "outcome": self.outcome.value,
@@ -253,7 +253,7 @@ def _changed(rows: Sequence[PlanRow]) -> str:
 
 
 def sync_report(system: CreditSystem, done: Sequence[Synced], *, live: bool) -> dict[str, Any]:
-    """The contract's object for `sync`; the outcomes add up to the accounts."""
+    """The JSON object of `sync`; the outcomes add up to the accounts."""
     outcomes = {outcome.value: sum(one.outcome is outcome for one in done) for outcome in SyncOutcome}
     return {
         "system": system.name,
