@@ -30,9 +30,9 @@ def open_outbox(
         outbox = opened.enter_context(closing(PostgresOutbox(url, system)))
         if not outbox.installed():
             memory = opened.enter_context(closing(PostgresMemory(system, url)))
-            kept = history_of(system, memory, environ, server)
-            if kept is not None:
-                outbox = opened.enter_context(closing(PostgresOutbox(kept[1], kept[0])))
+            history = history_of(system, memory, environ, server)
+            if history is not None:
+                outbox = opened.enter_context(closing(PostgresOutbox(history[1], history[0])))
         yield outbox
 
 

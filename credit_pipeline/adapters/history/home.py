@@ -99,8 +99,10 @@ def open_history(system: CreditSystem, url: str, name: str, env: str) -> Place:
 
 def left_behind(system: CreditSystem, product: str, server: Server, env: str) -> Place | None:
     """The history kept for the product's database at `product` before `init`, or None."""
-    asked = Transactions(libpq_url(product, system.name, system.store.url_env), system.name, system.store.url_env)
-    with closing(asked) as transactions, transactions.begin() as cursor:
+    product_database = Transactions(
+        libpq_url(product, system.name, system.store.url_env), system.name, system.store.url_env
+    )
+    with closing(product_database) as transactions, transactions.begin() as cursor:
         name = _name(cursor, system.name)
     found = server()
     if found is None or not _exists(url := libpq_url(found, system.name, env), name, system.name, env):

@@ -87,7 +87,7 @@ def recall(
         "upfront_since": now - UPFRONT_WINDOW,
     }
     runs = cursor.execute(_RUNS, params).fetchall()
-    looks = tuple(row["as_of"] for row in runs)
+    run_times = tuple(row["as_of"] for row in runs)
     answer: dict[AccountId, Memory] = {}
     distinct = list(dict.fromkeys(accounts))
     for start in range(0, len(distinct), PORTION):
@@ -101,7 +101,7 @@ def recall(
             found = mismatches[account]
             answer[account] = Memory(
                 sightings=_sightings(sightings[account], corrections[account], runs),
-                complete_runs=looks,
+                complete_runs=run_times,
                 grants=tuple(map(_grant, grants[account])),
                 open_mismatches=tuple(_mismatch(row) for row in found if row["state"] != "accepted"),
                 accepted=frozenset(row["fingerprint"] for row in found if row["state"] == "accepted"),

@@ -20,7 +20,7 @@ MANY = 10_000
 run."""
 
 # Serialises recorders of one system. A transaction-level lock, so that a connection pooler cannot keep it.
-_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.record ' || $1, 0)) IS NULL AS locked"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('credit_pipeline.record ' || $1, 0)) IS NULL AS locked"
 _BEFORE = """
 SELECT (SELECT max(s.as_of) FROM credit_pipeline.snapshot AS s WHERE s.system = c.system) AS previous,
        (SELECT s.run_id FROM credit_pipeline.snapshot AS s WHERE s.system = c.system AND s.as_of = $2) AS run_id,
@@ -180,13 +180,13 @@ def record(
     closed: Sequence[tuple[str, str]],
 ) -> None:
     """Writes one collection inside the caller's transaction (port MemoryStore.record)."""
-    _answer(cursor, _TURN, system)
+    _answer(cursor, _LOCK, system)
     before = _answer(cursor, _BEFORE, system, collection.as_of)
     if not before:
-        raise NotInstalled(f"{system}: credit_pipeline is not installed for it: run `credit-pipeline init {system}`")
+        raise NotInstalled(f"{system}: not installed in this database: run `credit-pipeline init {system}`")
     if not before[0]["of_this_version"]:
         raise NotInstalled(
-            f"{system}: what is installed is of an older version than this program: run `credit-pipeline init {system}`"
+            f"{system}: an older version of the schema is installed: run `credit-pipeline init {system}`"
         )
     if before[0]["run_id"] == collection.run_id:
         return

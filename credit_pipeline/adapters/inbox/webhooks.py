@@ -102,9 +102,9 @@ class PostgresInbox(SystemDatabase):
             return has_table(cursor, self._system, _QUEUE.table)
 
     def keep(self, events: Sequence[UndeliveredEvent], pulled_at: datetime) -> int:
-        """Keeps events that the product never had, each once. Returns how many were new.
+        """Stores events that the product never received, each once. Returns the number of new ones.
 
-        We asked the provider ourselves, so they count as verified at that moment.
+        They count as verified at `pulled_at`, because we read them from the provider ourselves.
         """
         params = {
             "system": self._system,
@@ -206,5 +206,5 @@ class PostgresInbox(SystemDatabase):
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise  # connection or lock trouble, not a refusal
         except psycopg.Error as error:
-            return f"{sentence} (`{own.table}` could not be told: SQLSTATE {error.sqlstate})"
+            return f"{sentence} (`{own.table}` could not be updated: SQLSTATE {error.sqlstate})"
         return sentence

@@ -166,7 +166,7 @@ def test_a_collection_that_is_not_recorded_tells_nobody(story: Alerting) -> None
 def test_an_install_of_an_older_version_is_said_to_be_one_when_a_collection_comes(databases: Databases) -> None:
     with closing(an_alerting(databases)) as older:
         older.product.run("DROP TABLE credit_pipeline.outbox; ALTER TABLE credit_pipeline.mismatch DROP COLUMN told")
-        with pytest.raises(NotInstalled, match="of an older version than this program: run `credit-pipeline init"):
+        with pytest.raises(NotInstalled, match="an older version of the schema is installed: run `credit-pipeline"):
             older.collect(a_finding())
 
 

@@ -172,21 +172,21 @@ def test_the_header_about_retries_has_the_last_word(server):
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("repeated_rows", "the list of subscriptions brought 4 rows twice"),
-        ("changed_rows", "the list of subscriptions brought 4 rows twice, 4 of them changed"),
-        ("restart", "the list of subscriptions was left after 100 rows: .* brought nothing new"),
-        ("cyclic", "the list of subscriptions was left after 450 rows: .* brought nothing new"),
-        ("endless", "the list of subscriptions was left after 1,950 rows: it did not end within 20 pages"),
-        ("forgotten_cursor", "the list of subscriptions was left after 100 rows: it no longer knew its own cursor"),
-        ("empty_page", "the list of subscriptions was left after 100 rows: .* brought nothing new"),
+        ("repeated_rows", "the list of subscriptions has 4 repeated rows"),
+        ("changed_rows", "the list of subscriptions has 4 repeated rows, 4 of them changed"),
+        ("restart", "the list of subscriptions ended early after 100 rows: .* had no new ones"),
+        ("cyclic", "the list of subscriptions ended early after 450 rows: .* had no new ones"),
+        ("endless", "the list of subscriptions ended early after 1,950 rows: it did not end within 20 pages"),
+        ("forgotten_cursor", "the list of subscriptions ended early after 100 rows: Stripe no longer knew the cursor"),
+        ("empty_page", "the list of subscriptions ended early after 100 rows: .* had no new ones"),
         ("early_end", "the list of subscriptions lacks at least one that an invoice names and Stripe knows"),
         ("lost_page", "the list of subscriptions lacks at least one that an invoice names and Stripe knows"),
-        ("truncated", "the list of subscriptions was left after 100 rows: the connection broke"),
-        ("lookup_error", r"the list of subscriptions was left after 100 rows: HTTP 500 \(request req_\w+\)"),
-        ("html_404", r"the list of subscriptions was left after 100 rows: HTTP 404 \(request req_\w+\)"),
-        ("expired_token", r"the list of subscriptions was left after 100 rows: HTTP 401 api_key_expired \(.*"),
-        ("other_origin", "the list of subscriptions was left after 100 rows: HTTP 200, but the list is another .*"),
-        ("huge", "the list of subscriptions was left after 100 rows: an answer of more than 10,000,000 bytes"),
+        ("truncated", "the list of subscriptions ended early after 100 rows: the connection broke"),
+        ("lookup_error", r"the list of subscriptions ended early after 100 rows: HTTP 500 \(request req_\w+\)"),
+        ("html_404", r"the list of subscriptions ended early after 100 rows: HTTP 404 \(request req_\w+\)"),
+        ("expired_token", r"the list of subscriptions ended early after 100 rows: HTTP 401 api_key_expired \(.*"),
+        ("other_origin", "the list of subscriptions ended early after 100 rows: HTTP 200, but the list is another .*"),
+        ("huge", "the list of subscriptions ended early after 100 rows: an answer of more than 10,000,000 bytes"),
         ("wrong_livemode", "the answers mix test mode and live mode"),
     ],
 )
@@ -283,7 +283,7 @@ def test_longer_periods_whose_invoices_are_not_answered_make_the_source_incomple
         pull = client.pull(None, NOW)
 
     assert (pull.enumerated, named(pull)) == (False, everyone(3))
-    assert re.match(r"3/3 customers with longer periods: the list of invoices was left .* HTTP 500", pull.problems[0])
+    assert re.match(r"3/3 customers with longer periods: the list of invoices ended .* HTTP 500", pull.problems[0])
 
 
 def test_a_key_of_the_other_mode_is_an_incomplete_source():
@@ -496,7 +496,7 @@ def test_rows_out_of_order_or_outside_the_time_asked_for_are_an_incomplete_sourc
         with Heard(bodies) as heard, StripeBilling(base_url=heard.base_url, key="k", version="v", **READING) as client:
             pull = client.pull(None, NOW)
 
-        sentence = "the list of subscriptions is not in the order, or of the time, that was asked for"
+        sentence = "the list of subscriptions is not in the order or time range requested"
         assert (pull.enumerated, sentence in pull.problems) == (False, True)
 
 

@@ -136,7 +136,7 @@ def test_another_system_of_the_same_database_is_not_this_one(story: Remembering)
     assert other.observations().num_rows == 0
     assert other.watched() == frozenset()
     assert other.remembered([A], at(1))[A] == Memory()
-    with pytest.raises(NotInstalled, match=r"^other: credit_pipeline is not installed for it"):
+    with pytest.raises(NotInstalled, match=r"^other: not installed in this database"):
         other.record(
             CollectionRecord(run_id="r", as_of=at(1), answered=0, population=0, audit_seq=0),
             changed=OBSERVATIONS.empty_table(), mismatches=(), closed=(),

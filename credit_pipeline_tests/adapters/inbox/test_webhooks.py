@@ -312,7 +312,7 @@ def test_a_product_that_refuses_to_be_told_loses_no_record(own: WithDoors) -> No
         assert inbox.settle(claim, repaired("in order")) is RecordState.REPAIRED
     [row] = own.run("SELECT state, last_error FROM credit_pipeline.webhook_event")
     assert row["state"] == "repaired"
-    assert row["last_error"] == "in order (`failed_webhooks` could not be told: SQLSTATE 23514)"
+    assert row["last_error"] == "in order (`failed_webhooks` could not be updated: SQLSTATE 23514)"
 
 
 def test_events_that_never_arrived_are_kept_once_in_the_order_in_which_they_happened(product: WithDoors) -> None:

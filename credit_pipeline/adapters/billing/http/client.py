@@ -57,7 +57,7 @@ class Patience:
 class Trouble(Exception):
     """A request failed. `str()` is a short reason without secrets or customer ids.
 
-    `again`: another attempt may succeed. `wait`: seconds to wait first, where the server named them. `unreachable`: no
+    `again`: another attempt may succeed. `wait`: seconds to wait first, if the server gave them. `unreachable`: no
     connection was made.
     """
 
@@ -218,7 +218,7 @@ class BoundedHttp:
     def _json(self, response: httpx.Response) -> dict[str, Any]:
         media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise NotStrictJson("a compressed body, though none was asked for")
+            raise NotStrictJson("a compressed body, which was not requested")
         if media != "application/json" and not media.endswith("+json"):
             raise NotStrictJson("something other than JSON")
         body = bytearray()

@@ -50,5 +50,5 @@ def parse_event(raw: Mapping[str, Any]) -> UndeliveredEvent:
     if raw.get("object") != "event" or event_id is None or created is None:
         raise WireError("it is not an event")
     if raw.get("type") not in TYPES:
-        raise WireError("its type was not asked for")
+        raise WireError("its type was not requested")
     return UndeliveredEvent(event_id=event_id, created=created, body=json.dumps(raw, separators=(",", ":")).encode())

@@ -43,7 +43,7 @@ class Listing(Generic[T]):
 
     def ended_early(self, why: str) -> None:
         """Records that the list may have more rows."""
-        self.doubts.append(f"the list of {self.noun} was left after {len(self.rows):,} rows: {why}")
+        self.doubts.append(f"the list of {self.noun} ended early after {len(self.rows):,} rows: {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,17 +91,17 @@ class StripeList:
         If Stripe no longer knows the cursor, the list is read again from the start, once.
         """
         first: dict[str, Param] = {"limit": PAGE_SIZE, **params, **(window.params if window else {})}
-        asked, restarted = first, False
+        query, restarted = first, False
         listing: Listing[T] = Listing(noun=noun, last=window.newest if window else None)
         while True:
             if listing.pages >= self._max_pages:
                 listing.ended_early(f"it did not end within {self._max_pages:,} pages")
                 break
             try:
-                page = self._api.get(path, asked, _page_of(path, window), end=self._end, stop=self._stop())
+                page = self._api.get(path, query, _page_of(path, window), end=self._end, stop=self._stop())
             except Trouble as trouble:
                 if _lost_cursor(trouble) and not restarted:
-                    asked, restarted = first, True
+                    query, restarted = first, True
                     listing = Listing(noun=noun, last=window.newest if window else None)
                     continue
                 listing.trouble = trouble
@@ -114,9 +114,9 @@ class StripeList:
             if not page.more:
                 break
             if not page.rows or page.rows[-1]["id"] not in fresh:
-                listing.ended_early("a page said that there are more and brought nothing new")
+                listing.ended_early("a page announced more rows and had no new ones")
                 break
-            asked = {**first, CURSOR: page.rows[-1]["id"]}
+            query = {**first, CURSOR: page.rows[-1]["id"]}
         _doubt_rows(listing)
         self.modes.update(listing.modes)
         return listing
@@ -171,14 +171,14 @@ def _doubt_rows(listing: Listing[T]) -> None:
         listing.doubts.append(f"{len(listing.unreadable):,} of the {listing.noun} cannot be read: {why}")
     if listing.repeats:
         changed = f", {listing.changed:,} of them changed" if listing.changed else ""
-        listing.doubts.append(f"the list of {listing.noun} brought {listing.repeats:,} rows twice{changed}")
+        listing.doubts.append(f"the list of {listing.noun} has {listing.repeats:,} repeated rows{changed}")
     if listing.disorder:
-        listing.doubts.append(f"the list of {listing.noun} is not in the order, or of the time, that was asked for")
+        listing.doubts.append(f"the list of {listing.noun} is not in the order or time range requested")
 
 
 def _why(trouble: Trouble, noun: str) -> str:
     if _lost_cursor(trouble):
-        return "it no longer knew its own cursor"
+        return "Stripe no longer knew the cursor"
     allowed = isinstance(trouble, Refused) and trouble.allowed
     return f"{trouble}: give the key the right to read {noun}" if allowed else str(trouble)
 

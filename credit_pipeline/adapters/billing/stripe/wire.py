@@ -79,7 +79,7 @@ def parse_page(body: Object, path: str, *, dated: bool) -> Page:
     if body.get("object") != "list" or not isinstance(rows, list) or not isinstance(more, bool):
         raise WireError("the answer is not a list object")
     if str(body.get("url")).partition("?")[0] != path:
-        raise WireError("the list is another one than was asked for")
+        raise WireError("the list is another one than requested")
     for row in rows:
         if not isinstance(row, dict) or not text(row, "id"):
             raise WireError("a row has no id")
