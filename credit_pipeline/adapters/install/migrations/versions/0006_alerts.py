@@ -1,21 +1,9 @@
 """Alerts that wait to be delivered, and what findings were last told of: everything in sql/0006_alerts.sql."""
 
-from pathlib import Path
+from credit_pipeline.adapters.install.migrations.statements import downgrade, file_of, upgrade_by
 
-from alembic import op
-
+__all__ = ["downgrade", "upgrade"]
 revision = "0006"
 down_revision = "0005"
-SQL = Path(__file__).parent.parent / "sql" / "0006_alerts.sql"
-
-
-def upgrade() -> None:
-    """Runs the file as it is, on the driver's own connection: SQLAlchemy would read its `%` and `:` as parameters."""
-    driver = op.get_bind().connection.driver_connection
-    assert driver is not None
-    driver.execute(SQL.read_text(encoding="utf-8"))
-
-
-def downgrade() -> None:
-    """There is no way back: the audit trail lives here."""
-    raise NotImplementedError("credit_pipeline's schema holds the audit trail and is never downgraded")
+SQL = file_of("0006_alerts.sql")
+upgrade = upgrade_by(SQL)
