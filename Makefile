@@ -26,7 +26,9 @@ test: $(READY) ## run the whole test suite
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 quick: check ## what to run before each commit: lint, types, rules and documents
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 $(QUICK) $(ARGS)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m 'not slow' $(QUICK) $(ARGS)
 
 check: $(READY) ## lint and type-check
 	@$(BIN)/ruff check .

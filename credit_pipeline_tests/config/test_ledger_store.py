@@ -284,6 +284,7 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path: Path, word: 
     assert "hunter2" not in refusal(path)
 
 
+@pytest.mark.slow
 def test_any_damage_to_a_file_is_a_sentence_or_a_system(tmp_path: Path) -> None:
     seed = 20_261_122
     chance = random.Random(seed)

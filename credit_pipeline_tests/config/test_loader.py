@@ -337,6 +337,7 @@ def test_a_folder_that_is_missing_or_empty_is_a_sentence(tmp_path: Path) -> None
         load_systems(tmp_path)
 
 
+@pytest.mark.slow
 def test_any_damage_to_a_file_is_a_sentence_or_a_system(tmp_path: Path) -> None:
     seed = 20_261_121
     chance = random.Random(seed)

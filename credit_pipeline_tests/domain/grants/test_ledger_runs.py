@@ -196,6 +196,7 @@ STRANGE = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, print_blob=True)
 @given(
     facts=STORIES,

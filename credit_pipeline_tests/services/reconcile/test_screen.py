@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -151,6 +152,7 @@ def _screened(people: list, policy: Policy) -> tuple[Screened, list[dict], list[
     return screened, balances, observations
 
 
+@pytest.mark.slow
 @given(
     st.lists(account(), min_size=20, max_size=40),
     st.sampled_from([Renewal.RESET_USED, Renewal.NONE]),

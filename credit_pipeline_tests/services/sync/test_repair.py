@@ -343,6 +343,7 @@ def test_a_fault_of_ours_in_one_account_holds_back_no_other(
     assert world.app.row(fine) == Row("pro", 5_400, 0)
 
 
+@pytest.mark.slow
 def test_500_records_of_all_kinds_come_to_an_end(world: World, doors: Doors) -> None:
     sites = [an_upgraded(world, f"site-{number}") for number in range(3)]
     sites += [world.site(f"fine-{number}", "pro", 5_000) for number in range(40)]
