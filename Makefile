@@ -13,7 +13,7 @@ READY := .venv/.installed-$(HERE)
 QUICK := $(addprefix credit_pipeline_tests/,test_architecture.py test_docs.py config components domain services)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check ui bench house lock
+.PHONY: help demo test quick check ui bench calendar house lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ ui: $(READY) ## open the Dagster UI on the demo's data
 
 bench: $(READY) ## run the benchmarks
 	@$(BIN)/python -m credit_pipeline_tests.benchmarks $(ARGS)
+
+calendar: $(READY) ## play the sandbox on fifty dates; with ARGS=--cli the command line's tests, for hours
+	@$(BIN)/python -m credit_pipeline_tests.calendar $(ARGS)
 
 house: $(READY) ## print files per folder, lines and types; ARGS names another checkout
 	@$(BIN)/python -m credit_pipeline_tests.house $(ARGS)

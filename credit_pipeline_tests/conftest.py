@@ -18,7 +18,7 @@ from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")  # a loaded machine is no fault of what is tested
 
-_LONG = {"test_demo", "test_daemon", "test_every_boundary", "test_ui", "test_runbook"}
+_LONG = {"test_demo", "test_calendar", "test_daemon", "test_every_boundary", "test_ui", "test_runbook"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

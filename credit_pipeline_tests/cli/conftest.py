@@ -59,12 +59,13 @@ class Sandbox:
     truth: dict[str, Any]
 
     def accounts(self, code: str) -> list[str]:
-        """The accounts planted with this primary code."""
+        """All accounts planted with this primary code, whatever their stories; their order differs from day to day."""
         return [found["account_id"] for found in self.truth["accounts"] if found["code"] == code]
 
-    def of_kind(self, kind: str) -> str:
-        """An account planted by that story."""
-        return next(str(found["account_id"]) for found in self.truth["accounts"] if found["kind"] == kind)
+    def of_kind(self, kind: str, system: str = "wix_app") -> str:
+        """An account planted by that story: the same story on every day, though never the same id."""
+        truth = self.truth if system == self.truth["system"] else lifecycle.truth(self.home, system)
+        return next(str(found["account_id"]) for found in truth["accounts"] if found["kind"] == kind)
 
     @property
     def healthy(self) -> list[str]:

@@ -30,7 +30,7 @@ def test_what_a_counter_cannot_answer_is_null(run: Run, sandbox: Sandbox) -> Non
 
 
 def test_a_broken_account_says_why_and_what_mends_it(run: Run, sandbox: Sandbox) -> None:
-    account = sandbox.accounts("plan_mismatch")[0]
+    account = sandbox.of_kind("upgrade_missed_unused")
     ended = run("account", "wix_app", account, "--format", "json")
     assert ended.status == 1
     assert answers(ended.json)["balance_reasonable_for_plan"] is False
@@ -41,7 +41,7 @@ def test_a_broken_account_says_why_and_what_mends_it(run: Run, sandbox: Sandbox)
 
 
 def test_the_text_reads_from_the_answer_to_the_story(run: Run, sandbox: Sandbox) -> None:
-    account = sandbox.accounts("grant_lost")[0]
+    account = sandbox.of_kind("row_made_anew")
     ended = run("account", "wix_app", account)
     assert ended.status == 1
     places = [ended.out.index(word) for word in (account, "credits are available", "can_deduct", "what happened")]
@@ -51,7 +51,7 @@ def test_the_text_reads_from_the_answer_to_the_story(run: Run, sandbox: Sandbox)
 
 
 def test_billings_silence_is_not_an_answer(run: Run, sandbox: Sandbox) -> None:
-    ended = run("account", "wix_app", sandbox.accounts("source_lookup_error")[0], "--format", "json")
+    ended = run("account", "wix_app", sandbox.of_kind("no_answer"), "--format", "json")
     assert ended.status == 2
     found = answers(ended.json)
     assert found["subscription_exists"] is found["balance_reasonable_for_plan"] is None
@@ -66,7 +66,7 @@ def test_an_id_nobody_knows_fails_the_first_check(run: Run, sandbox: Sandbox) ->
 
 
 def test_the_balance_over_time_is_drawn_into_a_new_file(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
-    account, picture = sandbox.accounts("grant_lost")[0], tmp_path / "balance.png"
+    account, picture = sandbox.of_kind("row_made_anew"), tmp_path / "balance.png"
     ended = run("account", "wix_app", account, "--plot", str(picture), "--format", "json")
     assert ended.json["account_id"] == account
     assert ended.err == f"wix_app: balance over time in {picture}\n"

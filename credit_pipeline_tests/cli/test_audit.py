@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -252,9 +252,10 @@ def test_filters_choose_rows_and_the_whole_chain_is_verified_all_the_same(run: R
     def seqs(*words: str) -> list[str]:
         return [row["seq"] for row in rows_of(pack(run("audit", "wix_app", "export", "--format", "json", *words)))]
 
-    today, plan_id = f"{datetime.now(UTC):%Y-%m-%d}", plan_of(product)
+    now, plan_id = datetime.now(UTC), plan_of(product)
+    since, today = (f"{day:%Y-%m-%d}" for day in (now - timedelta(minutes=10), now))  # the rows are minutes old
     assert seqs("--account", "b", "--account", "c") == ["2", "3"]
-    assert seqs("--since", today, "--until", today, "--plan", plan_id) == ["1", "2", "3"]
+    assert seqs("--since", since, "--until", today, "--plan", plan_id) == ["1", "2", "3"]
     assert seqs("--until", "2026-01-01") == []
     assert seqs("--since", "2999-01-01") == []
     folders = list((Path(os.environ["CREDIT_PIPELINE_HOME"]) / "reports").iterdir())

@@ -34,7 +34,7 @@ def test_accounts_in_order_end_with_0(run: Run, sandbox: Sandbox) -> None:
 
 
 def test_the_text_says_what_is_wrong_and_what_to_type_next(run: Run, sandbox: Sandbox) -> None:
-    account = sandbox.accounts("plan_mismatch")[0]
+    account = sandbox.of_kind("upgrade_missed_unused")
     ended = run("check", "wix_app", "--account", account)
     assert ended.status == 1
     assert ended.out.startswith("wix_app: 1 of 1 account to act on")
@@ -46,7 +46,7 @@ def test_the_text_says_what_is_wrong_and_what_to_type_next(run: Run, sandbox: Sa
 
 
 def test_what_is_only_information_is_nothing_to_act_on(run: Run, sandbox: Sandbox) -> None:
-    ended = run("check", "wix_app", "--account", sandbox.accounts("source_gone")[0])
+    ended = run("check", "wix_app", "--account", sandbox.of_kind("uninstalled"))
     assert ended.status == 0
     assert "nothing to act on; 1 account is listed for information" in ended.out
 

@@ -21,11 +21,7 @@ def balance(sandbox: Sandbox, account: str) -> tuple[str, int, int]:
 
 def a_short_account(sandbox: Sandbox) -> str:
     """Paid for, and below its allowance: nothing but a grant is wrong with it."""
-    return next(
-        found["account_id"]
-        for found in sandbox.truth["accounts"]
-        if found["code"] == "grant_missing" and found["lane"] == "auto"
-    )
+    return sandbox.of_kind("paid_at_100")
 
 
 def test_from_a_dry_run_to_changed_rows_and_nothing_left(run: Run, sandbox: Sandbox) -> None:
@@ -99,7 +95,7 @@ def test_from_a_dry_run_to_changed_rows_and_nothing_left(run: Run, sandbox: Sand
 
 
 def test_a_rejected_plan_cannot_be_applied(run: Run, sandbox: Sandbox) -> None:
-    account = sandbox.accounts("renewal_missing")[0]
+    account = sandbox.of_kind("renewal_missed_lately")
     before = balance(sandbox, account)
     saved = run("fix", "wix_app", "--account", account)
     assert saved.status == 1
@@ -115,7 +111,7 @@ def test_a_rejected_plan_cannot_be_applied(run: Run, sandbox: Sandbox) -> None:
 
 
 def test_rows_for_a_person_are_released_by_name_only(run: Run, sandbox: Sandbox) -> None:
-    account = sandbox.accounts("renewal_missing")[0]
+    account = sandbox.of_kind("renewal_missed_lately")
     plan = run("fix", "wix_app", "--account", account, "--format", "json").json["plan_id"]
     refused = run("approve", plan, "--as", "eva", "--reason", "all of it")
     assert refused.status == 2

@@ -1,5 +1,6 @@
 """`mismatches list`, `ack`, `accept`: naming findings, and what becomes of them."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -105,7 +106,7 @@ def test_findings_are_sorted_by_how_long_they_waited(run: Run, watched: Sandbox)
 
 
 def test_the_list_is_narrowed_by_code_account_and_state(run: Run, watched: Sandbox) -> None:
-    account = watched.accounts("unexplained_decrease")[0]
+    account = watched.of_kind("reset_to_allowance")
     assert {one["code"] for one in listed(run, "--code", "unexplained_decrease")} == {"unexplained_decrease"}
     assert {one["account_id"] for one in listed(run, "--account", account)} == {account}
     assert listed(run, "--state", "accepted") == []
@@ -134,7 +135,7 @@ def test_a_long_list_is_cut_unless_all_is_asked_for(run: Run, watched: Sandbox) 
 
 def test_acknowledged_findings_say_who_looks_after_them_and_hide_nothing(run: Run, watched: Sandbox) -> None:
     before = run("check", "wix_app", "--format", "json").json
-    account = watched.accounts("unexplained_decrease")[0]
+    account = watched.of_kind("reset_to_allowance")
     ended = run("mismatches", "wix_app", "ack", "--account", account, *EVA, "--format", "json")
     assert (ended.status, ended.json["decision"], ended.json["changed"]) == (
         0,
@@ -204,9 +205,18 @@ def test_accepted_until_a_past_day_is_open_again(run: Run, watched: Sandbox) -> 
     assert one["fingerprint"] in [other["fingerprint"] for other in listed(run)]
 
 
+def today() -> str:
+    """A day that does not end before the next commands have."""
+    while (now := datetime.now(UTC)) + timedelta(minutes=1) > now.replace(hour=0, minute=0, second=0) + timedelta(
+        days=1
+    ):
+        time.sleep(1)
+    return f"{now:%Y-%m-%d}"
+
+
 def test_until_counts_the_whole_day(run: Run, watched: Sandbox) -> None:
     one = listed(run, "--code", "unexplained_decrease")[0]["fingerprint"]
-    for day in (f"{datetime.now(UTC):%Y-%m-%d}", "9999-12-31"):
+    for day in (today(), "9999-12-31"):
         ended = run("mismatches", "wix_app", "accept", "--fingerprint", one, "--until", day, *EVA, "--format", "json")
         assert (ended.json["until"], ended.json["over"]) == (day, False)
         [found] = listed(run, "--state", "accepted")
@@ -240,7 +250,7 @@ def test_words_that_name_nothing_are_one_sentence_and_change_nothing(
 
 
 def test_an_account_without_a_finding_is_refused_with_the_others(run: Run, watched: Sandbox) -> None:
-    short, healthy = watched.accounts("unexplained_decrease")[0], watched.healthy[0]
+    short, healthy = watched.of_kind("reset_to_allowance"), watched.healthy[0]
     words = ("--account", short, "--account", healthy, *EVA)
     sentence = refused(run("mismatches", "wix_app", "accept", *words))
     assert sentence.startswith(f"wix_app: no open or acknowledged finding of account `{healthy}`")

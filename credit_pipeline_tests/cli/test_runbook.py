@@ -64,11 +64,11 @@ class Reader:
             "PLAN": lambda: self._plan,
             "DIGEST": self._digest,
             "APPLIED_PLAN": lambda: self.applied[0],
-            "FREE_ACCOUNT": lambda: self._account("wix_app", "subscription_ended"),
-            "SHORT_ACCOUNT": lambda: self._account("wix_app", "grant_missing", "auto", last=True),
-            "UNPROVEN_ACCOUNT": lambda: self._account("wix_app", "grant_missing", "approve"),
-            "ROBBED_ACCOUNT": lambda: self._account("wix_app", "unexplained_decrease", "approve"),
-            "LEDGER_ACCOUNT": lambda: self._account("bestauth", "grant_missing", "auto"),
+            "FREE_ACCOUNT": lambda: self._account("wix_app", "ended_days_ago"),
+            "SHORT_ACCOUNT": lambda: self._account("wix_app", "paid_at_100"),
+            "UNPROVEN_ACCOUNT": lambda: self._account("wix_app", "free_short"),
+            "ROBBED_ACCOUNT": lambda: self._account("wix_app", "reset_to_allowance"),
+            "LEDGER_ACCOUNT": lambda: self._account("bestauth", "add_failed"),
             "EMAIL": self._email,
             "RECORD": self._record,
             "YOU": lambda: "eva",
@@ -78,17 +78,12 @@ class Reader:
         plans = self._run("plans", "wix_app", "--format", "json").json["plans"]
         return next(str(one["digest"])[:8] for one in plans if one["plan_id"] == self._plan)
 
-    def _account(self, system: str, code: str, lane: str | None = None, *, last: bool = False) -> str:
-        found = [
-            one["account_id"]
-            for one in self._truths[system]["accounts"]
-            if one["code"] == code and lane in {None, one["lane"]}
-        ]
-        return str(found[-1 if last else 0])
+    def _account(self, system: str, kind: str) -> str:
+        return next(str(one["account_id"]) for one in self._truths[system]["accounts"] if one["kind"] == kind)
 
     def _email(self) -> str:
         with psycopg.connect(self._environment["BESTAUTH_DATABASE_URL"]) as connection:
-            account = self._account("bestauth", "grant_missing", "auto")
+            account = self._account("bestauth", "add_failed")
             [(email,)] = connection.execute(EMAIL, (account,)).fetchall()
         return str(email)
 

@@ -54,7 +54,7 @@ def test_saying_it_twice_changes_nothing(run: Run, switch: Sandbox) -> None:
 
 def test_looking_and_planning_go_on_while_stopped(run: Run, switch: Sandbox) -> None:
     run("stop", "wix_app", *EVA)
-    account = switch.accounts("renewal_missing")[0]
+    account = switch.of_kind("renewal_missed_lately")
     assert run("check", "wix_app", "--account", account).status == 1
     assert run("fix", "wix_app", "--account", account).status == 1
 

@@ -87,6 +87,12 @@ def _unprivileged_account() -> pwd.struct_passwd | None:
         ) from None
 
 
+def _moved_clock() -> dict[str, str]:
+    """Where libfaketime moves this process's clock, what moves the server's clock as far."""
+    names = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC") if "FAKETIME" in os.environ else ()
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def _run(command: list[str | Path], account: pwd.struct_passwd | None, inside: Path = Path("/")) -> None:
     name = Path(command[0]).name
     # Output goes to a file: a server started by the program would keep a pipe open.
@@ -98,10 +104,8 @@ def _run(command: list[str | Path], account: pwd.struct_passwd | None, inside: P
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=inside,  # the account may not enter ours
-                env={
-                    "PATH": os.defpath,
-                    "LC_ALL": "C",
-                },  # PGDATA, PGPORT and the like are meant for other servers
+                # PGDATA, PGPORT and the like are meant for other servers
+                env={"PATH": os.defpath, "LC_ALL": "C"} | _moved_clock(),
                 check=False,
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
