@@ -28,9 +28,9 @@ LONG = {
 }
 """Files that may pass the limit, and why."""
 FILE_NAMES = {path.name for path in MODULES} - {"__init__.py"}
-CROWDED = {"cli": 43}
+CROWDED = {"cli": 22}
 """Folders of more than 20 modules, `__init__` aside, and how many they may hold. None may be added, none may grow."""
-REREAD = ("adapters/", "orchestration/", "components/", "definitions.py")
+REREAD = ("adapters/", "cli/", "components/", "definitions.py", "orchestration/", "sandbox/")
 """Rooms whose docstrings name no other module."""
 
 

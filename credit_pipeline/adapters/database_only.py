@@ -1,4 +1,4 @@
-"""Opens adapters that need only the product's database, for commands that need no API keys."""
+"""Opens adapters that need only the product's database, and checks that plans can be saved there. Needs no API keys."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from credit_pipeline.adapters.connect import Role, database_of, history_of
 from credit_pipeline.adapters.history.home import Server, history_variable
 from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.domain.errors import NotInstalled
 from credit_pipeline.services.collect.ports import Store
 from credit_pipeline.services.findings.ports import Lifecycle
 from credit_pipeline.services.plans.ports import PlanStore
+from credit_pipeline.services.reconcile.ports import MemoryStore
 
 if TYPE_CHECKING:
     from credit_pipeline.adapters.install.rights import Rights
@@ -75,3 +77,28 @@ def writing_rights(system: CreditSystem, environ: Mapping[str, str]) -> "Rights"
     from credit_pipeline.adapters.install.rights import rights_of
 
     return rights_of(*database_of(system, environ, Role.CORRECTOR))
+
+
+def missing_to_write(system: CreditSystem, environ: Mapping[str, str]) -> str | None:
+    """What must be done before plans can be applied, as a sentence; None if nothing."""
+    rights = writing_rights(system, environ)
+    if rights.missing is not None:
+        return f"{rights.missing}; check, health and account work"
+    return _no_schema(system) if rights.install is None else None
+
+
+def require_writable(system: CreditSystem, environ: Mapping[str, str]) -> None:
+    """Raises NotInstalled if plans cannot be saved and applied. Its message names what to run: init, or a GRANT."""
+    missing = missing_to_write(system, environ)
+    if missing is not None:
+        raise NotInstalled(missing)
+
+
+def require_installed(system: CreditSystem, memory: MemoryStore) -> None:
+    """Raises NotInstalled if there is nowhere to keep a plan."""
+    if not memory.installed():
+        raise NotInstalled(_no_schema(system))
+
+
+def _no_schema(system: CreditSystem) -> str:
+    return f"{system.name}: the database has no schema credit_pipeline: run credit-pipeline init {system.name}"

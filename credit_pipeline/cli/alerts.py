@@ -1,16 +1,17 @@
-"""`alerts SYSTEM list`, `send`, `test`: what people are told, whether it reached them, and a message to try that."""
+"""`alerts SYSTEM list`, `send` and `test`: alerts that wait for delivery, and the sinks that receive them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from credit_pipeline.cli.cells import bold, counted, grid, moment, plain, unbroken
 from credit_pipeline.cli.exit_codes import ACT, NOTHING
-from credit_pipeline.cli.options import SHARED, Command
+from credit_pipeline.cli.options import SHARED, Command, session_and_system
 from credit_pipeline.cli.session import Session
 from credit_pipeline.domain.errors import NotInstalled
 
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
 @click.group(params=[option() for option in SHARED])
 @click.argument("system")
 def alerts(system: str) -> None:
-    """What people are told: list, send, test.
+    """Alerts to people: list, send, test.
 
-    The daemon delivers by itself; `alerts` in the YAML says where to.
+    The daemon delivers them; `alerts` in the YAML names the sinks.
     """
 
 
 @alerts.command("list", cls=Command)
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most this many.")
 @click.pass_context
 def list_(ctx: click.Context, limit: int) -> int:
-    """Show what not every sink has, the oldest first. Exit status 1 where a delivery failed or nobody delivers."""
+    """Show undelivered alerts, oldest first. Exit status 1 if a delivery failed or nothing delivers them."""
     from credit_pipeline.adapters.connect import Role
 
-    session, system = _of(ctx)
+    session, system = session_and_system(ctx)
     with _outbox(session, system, Role.READER) as outbox:
         unheard, waiting = outbox.unheard(), outbox.waiting(limit)
     sinks = [sink.name for sink in _sinks(system)]
@@ -47,74 +48,49 @@ def list_(ctx: click.Context, limit: int) -> int:
         "sinks": sinks,
         "waiting": unheard.waiting,
         "late": unheard.late,
-        "alerts": [_line(system, one, sinks) for one in waiting],
+        "alerts": [_as_json(system, one, sinks) for one in waiting],
     }
-
-    def text() -> list[RenderableType]:
-        from credit_pipeline.cli.render_alerts import render_alerts
-
-        return render_alerts(shown)
-
-    session.show(shown, text)
+    session.show(shown, lambda: _text(shown))
     return ACT if unheard.late else NOTHING
 
 
 @alerts.command(cls=Command)
 @click.pass_context
 def send(ctx: click.Context) -> int:
-    """Deliver all that waits now, whatever it waits for. Exit status 1 where a sink did not take it."""
+    """Deliver every waiting alert now, without its delay. Exit status 1 if a sink failed."""
     from credit_pipeline.services.alerts.alerts import Drained, drain
 
-    session, system = _of(ctx)
-    sinks, looks = _sinks(system), list[Drained]()
+    session, system = session_and_system(ctx)
+    sinks, batches = _sinks(system), list[Drained]()
     with _outbox(session, system) as outbox, session.waiting("delivering"):
-        while not looks or (looks[-1].claimed and not looks[-1].failures):
-            looks.append(drain(system, outbox, sinks, by="a person", everything=True))
+        while not batches or (batches[-1].claimed and not batches[-1].failures):
+            batches.append(drain(system, outbox, sinks, by="a person", everything=True))
         left = outbox.unheard().waiting
-    failures = {name: said for look in looks for name, said in look.failures.items()}
+    failures = {name: sentence for batch in batches for name, sentence in batch.failures.items()}
     shown = {
         "system": system.name,
         "sinks": [sink.name for sink in sinks],
-        "aged": sum(look.aged for look in looks),
-        "messages": sum(look.messages for look in looks),
+        "aged": sum(batch.aged for batch in batches),
+        "messages": sum(batch.messages for batch in batches),
         "waiting": left,
         "failures": failures,
     }
-
-    def text() -> list[RenderableType]:
-        from credit_pipeline.cli.render_alerts import render_sent
-
-        return render_sent(shown)
-
-    session.show(shown, text)
+    session.show(shown, lambda: _sent_text(shown))
     return ACT if failures else NOTHING
 
 
 @alerts.command(cls=Command)
 @click.pass_context
 def test(ctx: click.Context) -> int:
-    """Send a test message through every sink. Nothing is noted; exit status 1 where a sink did not take it."""
+    """Send a test message through every sink. Nothing is recorded; exit status 1 if a sink failed."""
     from credit_pipeline.services.alerts.alerts import try_sinks
 
-    session, system = _of(ctx)
+    session, system = session_and_system(ctx)
     with session.waiting("delivering"):
-        tried = try_sinks(system.name, _sinks(system))
-    shown = {"system": system.name, "sinks": {name: said or "sent" for name, said in tried.items()}}
-
-    def text() -> list[RenderableType]:
-        from credit_pipeline.cli.render_alerts import render_tried
-
-        return render_tried(shown)
-
-    session.show(shown, text)
-    return ACT if any(tried.values()) else NOTHING
-
-
-def _of(ctx: click.Context) -> tuple[Session, CreditSystem]:
-    session = ctx.find_object(Session)
-    assert session is not None
-    assert ctx.parent is not None
-    return session, session.system(ctx.parent.params["system"])
+        failures = try_sinks(system.name, _sinks(system))
+    shown = {"system": system.name, "sinks": {name: sentence or "sent" for name, sentence in failures.items()}}
+    session.show(shown, lambda: _test_text(shown))
+    return ACT if any(failures.values()) else NOTHING
 
 
 def _sinks(system: CreditSystem) -> list[Sink]:
@@ -136,12 +112,12 @@ def _outbox(session: Session, system: CreditSystem, role: Role | None = None) ->
     ):
         if not outbox.installed():
             raise NotInstalled(
-                f"{system.name}: the database has no place for alerts: run credit-pipeline init {system.name}"
+                f"{system.name}: the database has no table for alerts: run credit-pipeline init {system.name}"
             )
         yield outbox
 
 
-def _line(system: CreditSystem, one: WaitingAlert, sinks: list[str]) -> dict[str, Any]:
+def _as_json(system: CreditSystem, one: WaitingAlert, sinks: list[str]) -> dict[str, Any]:
     from credit_pipeline.services.alerts.alerts import compose
 
     alert = one.alert
@@ -156,3 +132,34 @@ def _line(system: CreditSystem, one: WaitingAlert, sinks: list[str]) -> dict[str
         "next_attempt_at": one.next_attempt_at,
         "last_error": one.last_error,
     }
+
+
+def _text(shown: Mapping[str, Any]) -> list[RenderableType]:
+    """The counts, then each alert with its title, the sinks that lack it and the last error."""
+    late = f", {shown['late']:,} of them late" if shown["late"] else ""
+    sinks = ", ".join(shown["sinks"])
+    heading = bold(f"{shown['system']}: {counted(shown['waiting'], 'alert')} to deliver{late} (to {sinks})")
+    if not shown["alerts"]:
+        return [heading]
+    table = grid("alert", "what it says", "for", "attempts", numbers=("alert", "attempts"))
+    for one in shown["alerts"]:
+        error = f"\n  {plain(one['last_error'])}" if one["last_error"] else ""
+        when = f"\n  since {moment(one['created_at'])}, next {moment(one['next_attempt_at'])}"
+        lacking = ", ".join(one["lacking"]) or "nobody any more"
+        table.add_row(str(one["id"]), f"{plain(one['says'])}{when}{error}", lacking, str(one["attempts"]))
+    return [heading, "", table, "", unbroken(f"to deliver now: credit-pipeline alerts {shown['system']} send")]
+
+
+def _sent_text(shown: Mapping[str, Any]) -> list[RenderableType]:
+    """How many messages were sent, and what failed."""
+    left = f", {counted(shown['waiting'], 'alert')} left" if shown["waiting"] else ""
+    heading = f"{shown['system']}: {counted(shown['messages'], 'message')} sent to {', '.join(shown['sinks'])}{left}"
+    return [bold(heading), *(unbroken(plain(sentence)) for sentence in shown["failures"].values())]
+
+
+def _test_text(shown: Mapping[str, Any]) -> list[RenderableType]:
+    """Each sink with the result of the test message."""
+    table = grid("sink", "test message", whole=("sink",))
+    for name, result in shown["sinks"].items():
+        table.add_row(name, plain(result))
+    return [bold(f"{shown['system']}: {counted(len(shown['sinks']), 'sink')}"), "", table]

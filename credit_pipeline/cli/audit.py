@@ -1,20 +1,20 @@
-"""`audit SYSTEM verify` and `export`: whether the audit still says what was written, and the pack for an auditor."""
+"""`audit SYSTEM verify` and `export`: verifies the audit of all changes, and writes a pack for an auditor."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decision_options import until_option
+from credit_pipeline.cli.cells import counted, number, plain, unbroken
 from credit_pipeline.cli.exit_codes import ACT, NOTHING
-from credit_pipeline.cli.options import SHARED, Command, accounts_option
+from credit_pipeline.cli.options import SHARED, Command, accounts_option, session_and_system, until_option
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from credit_pipeline.config.system import CreditSystem
     from credit_pipeline.domain.corrections.audit import Anchor
+    from credit_pipeline.services.audit.verify import Verification
     from credit_pipeline.services.plans.ports import AuditSnapshot
 
 _ANCHOR = re.compile(r"(\d{1,18}):([0-9a-fA-F]{64})")
@@ -32,7 +33,7 @@ _ANCHOR = re.compile(r"(\d{1,18}):([0-9a-fA-F]{64})")
 def audit(system: str) -> None:
     """The audit of all changes: verify it, export it.
 
-    Needs the system's database, and no key of billing.
+    Needs the system's database, but no billing key.
     """
 
 
@@ -60,22 +61,16 @@ def _anchor_option(command: Any) -> Any:
 def verify(ctx: click.Context, heads: list[tuple[int, str]]) -> int:
     """Read the whole chain and say whether it verifies.
 
-    Every hash, number, key, grant and correction is compared, and the heads noted in the working folder must still be
-    in the chain. Exit status 0 when all agree, 1 when something does not, 2 when it could not be read.
+    Compares every hash, number, key, grant and correction, and requires that the heads noted in the working folder are
+    still in the chain. Exit status 0 if all agree, 1 if something does not, 2 if it could not be read.
     """
     from credit_pipeline.services.audit.verify import verify as judge
 
-    session, system = _of(ctx)
+    session, system = session_and_system(ctx)
     anchors, unreadable = _noted(session, system, heads)
     with _snapshot(session, system) as snapshot, session.waiting("verifying"):
         found = judge(system.name, snapshot, anchors, unreadable=unreadable)
-
-    def text() -> list[RenderableType]:
-        from credit_pipeline.cli.render_audit import render_verification
-
-        return render_verification(found)
-
-    session.show(found.as_json(), text)
+    session.show(found.as_json(), lambda: _verification(found))
     return NOTHING if found.verified else ACT
 
 
@@ -98,14 +93,14 @@ def export(
 ) -> int:
     """Write an evidence pack: CSV, exact texts, totals.
 
-    The whole chain is verified on the way, whatever part is exported. Nothing is overwritten. Exit status 1 when the
-    pack is written and the chain does not verify.
+    Verifies the whole chain, whatever part is exported. Nothing is overwritten. Exit status 1 if the pack was written
+    but the chain does not verify.
     """
-    from credit_pipeline.cli.audit_pack import EvidencePack, free_folder
-    from credit_pipeline.services.audit.pack import Wanted
+    from credit_pipeline.adapters.artifacts.evidence_pack import EvidencePack, free_folder
+    from credit_pipeline.services.audit.pack import Export, Wanted
     from credit_pipeline.services.audit.verify import verify as judge
 
-    session, system = _of(ctx)
+    session, system = session_and_system(ctx)
     _refuse_email(system, accounts)
     days = {"since": since.date() if since else None, "until": until.date() if until else None}
     wanted = Wanted(**days, plan=plan, accounts=frozenset(accounts))
@@ -118,28 +113,16 @@ def export(
             if out
             else free_folder(session.private_folder("reports"), f"audit-{system.name}-{now:%Y%m%dT%H%M%SZ}")
         )
-        with EvidencePack(system.name, wanted, folder) as pack:
-            found = judge(system.name, snapshot, anchors, unreadable=unreadable, observe=pack.add)
-            control = pack.finish(snapshot, found, now.isoformat(timespec="seconds"))
-
-    def text() -> list[RenderableType]:
-        from credit_pipeline.cli.render_audit import render_pack
-
-        return render_pack(str(folder), control, found)
-
-    session.show({**control, "folder": str(folder)}, text)
+        with EvidencePack(folder) as pack:
+            rows = Export(wanted, pack.add)
+            found = judge(system.name, snapshot, anchors, unreadable=unreadable, observe=rows.add)
+            control = pack.finish(snapshot, rows.control(found, now.isoformat(timespec="seconds")))
+    session.show({**control, "folder": str(folder)}, lambda: _pack(str(folder), control, found))
     return NOTHING if found.verified else ACT
 
 
-def _of(ctx: click.Context) -> tuple[Session, CreditSystem]:
-    session = ctx.find_object(Session)
-    assert session is not None
-    assert ctx.parent is not None
-    return session, session.system(ctx.parent.params["system"])
-
-
 def _noted(session: Session, system: CreditSystem, heads: list[tuple[int, str]]) -> tuple[list[Anchor], list[str]]:
-    """Heads of the working folder and of the command line. Read before the chain: a later head is not in it."""
+    """Heads from the working folder and the command line. Read before the chain, which lacks heads noted later."""
     from credit_pipeline.adapters.audit.anchors import Anchors
     from credit_pipeline.domain.corrections.audit import Anchor
 
@@ -161,7 +144,7 @@ def _snapshot(session: Session, system: CreditSystem) -> Iterator[AuditSnapshot]
 
 
 def _require_plan(system: CreditSystem, snapshot: AuditSnapshot, plan: str | None) -> None:
-    """A misspelt plan would make an empty pack that looks like an answer."""
+    """Refuses a misspelt plan, which would make an empty pack that looks like an answer."""
     from credit_pipeline.adapters.plans.saved_plans import no_such_plan
 
     if plan is not None and not snapshot.plans([plan]):
@@ -171,8 +154,28 @@ def _require_plan(system: CreditSystem, snapshot: AuditSnapshot, plan: str | Non
 def _refuse_email(system: CreditSystem, accounts: tuple[str, ...]) -> None:
     from credit_pipeline.domain.errors import StoreError
 
-    if any("@" in account for account in accounts):  # it would stand in the pack
+    if any("@" in account for account in accounts):  # the address would be written into the pack
         raise StoreError(
             f"{system.name}: the audit is kept by account, not by e-mail: "
             f"`credit-pipeline account {system.name}` finds the id"
         )
+
+
+def _verification(found: Verification) -> list[RenderableType]:
+    """One line to grep for, with the head as --anchor takes it; then each fault."""
+    seq, head = found.head
+    anchors = counted(found.anchors, "noted head") if found.anchors else "no noted head: a cut end would not be seen"
+    verdict = "verified" if found.verified else f"NOT VERIFIED, {counted(found.found, 'fault')}"
+    line = f"{found.system}: audit {verdict}: {counted(found.rows, 'row')}, head {seq}:{plain(head)}, {anchors}"
+    lines = [line, *(f"  {fault.kind}: {plain(fault.sentence)}" for fault in found.faults)]
+    more = found.found - len(found.faults)
+    return [*map(unbroken, lines), *([f"  and {more:,} more"] if more else [])]
+
+
+def _pack(folder: str, control: Mapping[str, Any], found: Verification) -> list[RenderableType]:
+    """Totals to compare with other books, the folder, and whether the chain behind it verifies."""
+    credits = control["credits"]
+    totals = (
+        f"{counted(control['rows'], 'change')}, {number(credits['up'])} credits given, {number(credits['down'])} taken"
+    )
+    return [unbroken(f"{found.system}: evidence pack: {totals}"), unbroken(folder), *_verification(found)]

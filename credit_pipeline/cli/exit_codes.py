@@ -1,4 +1,4 @@
-"""How a command ends: an exit status and, where it could not tell, one sentence on stderr. Never a traceback."""
+"""The exit status of a command. Errors print one sentence on stderr, never a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTHING, ACT, COULD_NOT_TELL, INTERRUPTED = 0, 1, 2, 130
 
 
 def exit_status(session: Session, command: Callable[[], Any]) -> int:
-    """Run a command and name its end by a number (README: exit status)."""
+    """Run a command and return its exit status: 0, 1, 2, or 130 after an interruption."""
     try:
         return int(command() or NOTHING)
     except click.ClickException as error:
@@ -29,7 +29,7 @@ def exit_status(session: Session, command: Callable[[], Any]) -> int:
         session.say(str(error))
         return COULD_NOT_TELL
     except ReaderLeft:
-        # Python would complain once more when it flushes at its end.
+        # Else Python reports the closed pipe again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return COULD_NOT_TELL
     except ModuleNotFoundError as error:
@@ -37,22 +37,22 @@ def exit_status(session: Session, command: Callable[[], Any]) -> int:
         session.say(str(extra) if isinstance(extra, MissingExtra) else _unexpected(session, error))
         return COULD_NOT_TELL
     except Exception as error:
-        session.say(_HISTORY_AWAY if _of_dagsters_storage(error) else _unexpected(session, error))
+        session.say(_DAGSTER_DATABASE_LOST if _is_from_dagsters_database(error) else _unexpected(session, error))
         return COULD_NOT_TELL
     except BaseException as error:
-        if type(error).__name__ == "DagsterExecutionInterruptedError":  # not imported: Dagster may not be loaded
+        if type(error).__name__ == "DagsterExecutionInterruptedError":  # by name: Dagster may not be imported
             return _interrupted(session)
         raise
 
 
-_HISTORY_AWAY = (
+_DAGSTER_DATABASE_LOST = (
     "The Postgres that keeps Dagster's run history went away: start it again (or correct CREDIT_PIPELINE_DAGSTER_URL), "
     "then run the command again. What was committed stays."
 )
 
 
-def _of_dagsters_storage(error: BaseException) -> bool:
-    """Whether dagster-postgres lost its database. By name: neither Dagster nor its driver need be loaded."""
+def _is_from_dagsters_database(error: BaseException) -> bool:
+    """Whether dagster-postgres lost its database. Compares names: Dagster and its driver may not be imported."""
     kind = type(error)
     return kind.__name__ == "DagsterPostgresException" or (
         kind.__name__ == "OperationalError" and kind.__module__.partition(".")[0] in {"psycopg2", "sqlalchemy"}
@@ -65,7 +65,7 @@ def _interrupted(session: Session) -> int:
 
 
 def _unexpected(session: Session, error: Exception) -> str:
-    """One sentence with where the traceback is; it may quote data, so its file is the owner's alone."""
+    """One sentence with the file of the traceback. Only the owner can read it, since it may quote data."""
     kind = type(error).__name__
     try:
         path = session.private_folder("logs") / f"error-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"

@@ -1,4 +1,4 @@
-"""`health`: the monitor. Compares both sides as `check` does and says which sentences are untrue for whom."""
+"""`health`: compares both sides as `check` does, and shows which health checks fail and for how many accounts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from credit_pipeline.cli.cells import bold, grid, number, plain, unbroken
 from credit_pipeline.cli.exit_codes import ACT, COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from credit_pipeline.services.health.health import Health, Statement
 
 
 @click.command(cls=Command)
@@ -20,9 +23,9 @@ if TYPE_CHECKING:
 def health(session: Session, system: str) -> int:
     """Say whether a system is healthy, and what is not.
 
-    Paid without a grant, on free limits, unmapped, failed deductions of the last hour, integrity, credits
-    lost. Each check has a count, a sample and what to do; one that cannot be answered is null. Exit status 1
-    when one fails.
+    Checks for accounts without their grant, accounts on free limits, unmapped users, failed deductions of the last
+    hour, balances that the ledger does not explain, and lost credits. Each check has a count, a sample and what to do;
+    one that cannot be answered is null. Exit status 1 if one fails.
     """
     import uuid
     from datetime import UTC, datetime
@@ -32,16 +35,31 @@ def health(session: Session, system: str) -> int:
     found = session.system(system)
     run_id, now = f"health-{uuid.uuid4().hex[:12]}", datetime.now(UTC)
     with session.gateways(found) as gateways, session.progress("asking billing") as progress:
-        told, refusals = monitor(found, gateways, run_id=run_id, now=now, progress=progress)
-
-    def text() -> list[RenderableType]:
-        from credit_pipeline.cli.render_health import render_health
-
-        return render_health(told)
-
-    session.show(told.as_json(), text)
+        judged, refusals = monitor(found, gateways, run_id=run_id, now=now, progress=progress)
+    session.show(judged.as_json(), lambda: _text(judged))
     for refusal in refusals:
         session.say(f"{found.name}: {refusal}")
     if refusals:
         return COULD_NOT_TELL
-    return NOTHING if told.healthy else ACT
+    return NOTHING if judged.healthy else ACT
+
+
+def _text(judged: Health) -> list[RenderableType]:
+    """The overall line, which people grep for, the checks, and each failing check in detail."""
+    table = grid("check", "", "count", "severity", numbers=("count",), whole=("check",))
+    for one in judged.statements:
+        word = "-" if one.count is None else "FAILS" if one.count else "ok"
+        table.add_row(one.name, word, number(one.count), one.severity)
+    parts: list[RenderableType] = [bold(judged.line()), "", table]
+    for one in judged.failing:
+        parts += ["", *_failing(one)]
+    return parts
+
+
+def _failing(one: Statement) -> list[RenderableType]:
+    more = " ..." if one.truncated else ""
+    return [
+        f"{one.name}: {one.sentence}",
+        unbroken(f"  for example {', '.join(map(plain, one.sample))}{more}"),
+        unbroken(f"  {one.recovery}"),
+    ]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decision_options import decided_options
 from credit_pipeline.cli.exit_codes import NOTHING
-from credit_pipeline.cli.options import Command
+from credit_pipeline.cli.options import Command, decision_options
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
     from credit_pipeline.config.system import CreditSystem
 
 _NOTHING_TO_HARDEN = """\
--- {system}: nothing to harden. A counter has no transactions that a key could tell apart; its handler must look at the
--- plan in the row first, which every correction writes, and grant nothing where it is the billed one already.
+-- {system}: nothing to harden. A counter has no transactions that a key could tell apart. Its handler must first read
+-- the plan in the row, which every correction writes, and grant nothing if that is the billed plan already.
 """
-_SHOWN = 10
+SHOWN = 10
 
 
 @click.command(cls=Command)
@@ -31,13 +30,23 @@ _SHOWN = 10
 @click.option(
     "--print-hardening", is_flag=True, help="Print SQL that keeps the product from granting twice; nothing is run."
 )
-@click.option("--walled", is_flag=True, help="Make four roles, so that who plans, writes and approves differ.")
-@click.option("--repin", is_flag=True, help="Pin this database, environment and billing account instead of others.")
-@click.option("--accept-catalogue", is_flag=True, help="Pin the YAML's credits anew, for periods that start later.")
 @click.option(
-    "--witness/--no-witness", default=None, help="Note in the database who lowers a balance past us, or end that."
+    "--walled", is_flag=True, help="Create four roles, so that planning, writing and approving need different ones."
 )
-@decided_options(required=False)
+@click.option(
+    "--repin", is_flag=True, help="Pin this database, environment and billing account in place of the pinned ones."
+)
+@click.option(
+    "--accept-catalogue",
+    is_flag=True,
+    help="Pin the plans' credits as the YAML has them now, for periods that start later.",
+)
+@click.option(
+    "--witness/--no-witness",
+    default=None,
+    help="Record in the database who lowers a balance outside our functions, or stop recording.",
+)
+@decision_options(required=False)
 @click.pass_obj
 def init(
     session: Session,
@@ -54,16 +63,16 @@ def init(
 ) -> int:
     """Prepare a system's database; safe to repeat.
 
-    Installs our schema and functions, and pins the environment, the billing account and the plans' credits. Nothing of
-    the product's own is changed. What is pinned stays until --repin or --accept-catalogue, which need --as and --reason
-    and are kept on record; an install that is walled stays so.
+    Installs our schema and functions, and pins the environment, the billing account and the plans' credits. The
+    product's own tables are not changed. Pins stay until --repin or --accept-catalogue, which need --as and --reason
+    and are kept on record. A walled install stays walled.
     """
     if print_sql and print_hardening:
-        raise click.UsageError("--print-sql and --print-hardening print two scripts: ask for one at a time")
+        raise click.UsageError("--print-sql and --print-hardening each print a script: give only one of them")
     asked = {"--repin": repin, "--accept-catalogue": accept_catalogue, "--witness": witness is not None}
     if (print_sql or print_hardening) and any(asked.values()):
         given = next(word for word, is_given in asked.items() if is_given)
-        raise click.UsageError(f"{given} changes an install and has no script: leave out --print-sql")
+        raise click.UsageError(f"{given} changes an install and prints nothing: leave out --print-sql")
     found = session.system(system)
     if print_sql:
         import os
@@ -95,7 +104,7 @@ def init(
 
 
 def _print(session: Session, system: CreditSystem, text: str | None) -> int:
-    """A script on stdout, ready for psql; without one, a comment says why."""
+    """Prints a script for psql, or a comment that says why there is none."""
     text = text if text is not None else _NOTHING_TO_HARDEN.format(system=system.name)
     if session.format == "json":
         session.show({"system": system.name, "sql": text}, list)
@@ -118,15 +127,15 @@ def _installed(session: Session, system: CreditSystem, wanted: Wanted) -> dict[s
         if not url:
             raise ConfigurationError(f"{system.name}: set {system.store.url_env} to the credit store's Postgres URL")
         billing = billing_identity(system, os.environ)
-        left = tuple(_left_at_home(session, system, url))
+        notes = tuple(_history_left_at_home(session, system, url))
         shown = asdict(install(url, system, billing, wanted))
         if shown["first"]:
-            shown["notes"] = (*shown["notes"], *left)
+            shown["notes"] = (*shown["notes"], *notes)
     return shown | {"billing": dict(billing) if billing else None}
 
 
-def _left_at_home(session: Session, system: CreditSystem, product: str) -> Iterator[str]:
-    """What people said before about this database counts no more; nobody may find that out from a correction."""
+def _history_left_at_home(session: Session, system: CreditSystem, product: str) -> Iterator[str]:
+    """Notes about decisions in the working folder that no longer count, so that no correction comes as a surprise."""
     import os
 
     from credit_pipeline.adapters.database_only import open_left_behind
@@ -143,27 +152,27 @@ def _left_at_home(session: Session, system: CreditSystem, product: str) -> Itera
         events = [one for one in lifecycle.mismatches(WAITING, Chosen()) if one.is_event]
         exempt = [one.account_id for one in lifecycle.exemptions()]
         accepted = lifecycle.counts(Chosen()).get("accepted", 0)
-    yield "history: it begins anew in this database; that of the working folder counts no more and is not taken along"
+    yield "history: it begins anew in this database; the history in the working folder is not carried over"
     if events:
-        yield f"open there, and not found again here: {_some(f'{one.code} of {one.account_id}' for one in events)}"
+        yield f"open there, and not found again here: {_first(f'{one.code} of {one.account_id}' for one in events)}"
     if exempt:
-        again = f"credit-pipeline exempt {system.name} ID --as YOU --reason WHY"
-        yield f"exempt there, and not exempt here before `{again}`: {_some(exempt)}"
+        command = f"credit-pipeline exempt {system.name} ID --as YOU --reason WHY"
+        yield f"exempt there, and not here until `{command}`: {_first(exempt)}"
     if accepted:
-        yield f"accepted there, and open again here if still true: {accepted:,} findings"
+        yield f"accepted there, and open again here if they persist: {accepted:,} findings"
 
 
-def _some(named: Iterable[str]) -> str:
-    everyone = sorted(named)
-    more = len(everyone) - _SHOWN
-    return ", ".join(everyone[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+def _first(named: Iterable[str]) -> str:
+    ordered = sorted(named)
+    more = len(ordered) - SHOWN
+    return ", ".join(ordered[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _text(shown: dict[str, Any]) -> list[RenderableType]:
     done = "installed" if shown["first"] else "installed again" if shown["renewed"] else "already installed, unchanged"
     plans = ", ".join(f"{plan} {credits:,}" for plan, credits in shown["pinned"].items())
     eyes = "two people approve" if shown["four_eyes"] else "one person approves (four_eyes: false)"
-    words = [
+    lines = [
         f"{shown['system']}: {done} (schema {shown['schema_version']}, Postgres {shown['server_version']})",
         f"install {shown['install']}, {eyes}",
         f"environment {shown['environment']}, credits pinned: {plans}",
@@ -171,7 +180,7 @@ def _text(shown: dict[str, Any]) -> list[RenderableType]:
         *(f"note: {note}" for note in shown["notes"]),
     ]
     if shown["billing"] is None:
-        words.append("note: billing is not pinned by this run: its variables are not set")
+        lines.append("note: billing is not pinned by this run: its variables are not set")
     if shown["logins"]:
-        words += ["", "who may log in as what is the DBA's to say:", *(f"  {line}" for line in shown["logins"])]
-    return [*words, "", f"next: credit-pipeline fix {shown['system']}"]
+        lines += ["", "the DBA decides which login has which role:", *(f"  {line}" for line in shown["logins"])]
+    return [*lines, "", f"next: credit-pipeline fix {shown['system']}"]

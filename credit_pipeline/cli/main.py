@@ -1,6 +1,6 @@
-"""The entry point: the options of all commands, the commands by name, and how a command ends.
+"""The entry point of the command line: finds a command by its name, runs it and returns its exit status.
 
-What a command does stands in the module that carries its name. Nothing heavy is imported before a command runs.
+Nothing heavy is imported before a command runs.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from credit_pipeline.cli.options import SHARED
 from credit_pipeline.cli.session import Session
 
 COMMANDS = {
-    "demo": "credit_pipeline.cli.demo",
+    "demo": "credit_pipeline.cli.sandbox",
     "sandbox": "credit_pipeline.cli.sandbox",
     "systems": "credit_pipeline.cli.systems",
     "init": "credit_pipeline.cli.init",
     "check": "credit_pipeline.cli.check",
     "fix": "credit_pipeline.cli.fix",
     "plans": "credit_pipeline.cli.plans",
-    "approve": "credit_pipeline.cli.decisions",
-    "reject": "credit_pipeline.cli.decisions",
-    "apply": "credit_pipeline.cli.apply",
-    "undo": "credit_pipeline.cli.undo",
+    "approve": "credit_pipeline.cli.plans",
+    "reject": "credit_pipeline.cli.plans",
+    "apply": "credit_pipeline.cli.fix",
+    "undo": "credit_pipeline.cli.fix",
     "sync": "credit_pipeline.cli.sync",
     "webhooks": "credit_pipeline.cli.webhooks",
     "mismatches": "credit_pipeline.cli.mismatches",
@@ -47,14 +47,14 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """Imports a command's module when the command is asked for."""
+    """Imports the module of a command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the base class's signature)
-        """In the order in which one would use them."""
+        """The commands in the order of their use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command, or None for a name there is none of."""
+        """The command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
@@ -76,15 +76,15 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # a stream put in its place
+        with contextlib.suppress(AttributeError):  # a replaced stream
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    with Session() as session, _ended_by_signals():
+    with Session() as session, _signals_end_it():
         return exit_status(session, lambda: cli.main(arguments, "credit-pipeline", standalone_mode=False, obj=session))
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end a command as Ctrl-C does: whatever it started is stopped."""
+def _signals_end_it() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: it stops everything it started."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -93,7 +93,7 @@ def _ended_by_signals() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before: dict[signal.Signals, Any] = {}
-    with contextlib.suppress(ValueError):  # not in the main thread, where signals are somebody else's
+    with contextlib.suppress(ValueError):  # outside the main thread, signals cannot be handled
         for number, handler in ((signal.SIGINT, interrupt), (signal.SIGTERM, end), (signal.SIGHUP, end)):
             before[number] = signal.signal(number, handler)
     try:

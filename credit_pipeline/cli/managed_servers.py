@@ -1,7 +1,7 @@
-"""Servers a command borrows for its length: the sandbox's, and the embedded Postgres for Dagster's own storage.
+"""Servers that commands start and stop: the sandbox's, and the embedded Postgres for Dagster's own storage.
 
-Used only where the person set nothing else. Servers that `sandbox up` left running go on; those that a command
-started are stopped by the last command that uses them, whichever began first.
+They are used only if the environment names no others. Servers started by `sandbox up` keep running; servers started by
+a command are stopped by the last command that uses them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DATABASE = "dagster"
 
 
 class Command(Protocol):
-    """What a server needs of the command that uses it."""
+    """What this module needs from the command that uses a server."""
 
     @property
     def home(self) -> Path:
@@ -31,17 +31,17 @@ class Command(Protocol):
         ...
 
     def private_folder(self, name: str) -> Path:
-        """A folder of the working folder that only its owner can read."""
+        """A folder inside the working folder that only its owner can read."""
         ...
 
     def say(self, sentence: str) -> None:
-        """One line for the person, on stderr."""
+        """Print one line to stderr."""
         ...
 
 
 @contextlib.contextmanager
 def dagster_storage(session: Command) -> Iterator[str]:
-    """The URL of Dagster's own storage: the person's, else a database of the embedded server."""
+    """The URL of Dagster's own storage: from the environment, else a database of the embedded server."""
     url = os.environ.get(DAGSTER_URL)
     if url:
         with _environment({}, "DAGSTER_HOME", DAGSTER_URL):
@@ -52,24 +52,24 @@ def dagster_storage(session: Command) -> Iterator[str]:
     except ModuleNotFoundError as error:
         raise missing_extra(error) from None
     server = EmbeddedPostgres(session.home)
-    with _environment({}, "DAGSTER_HOME", DAGSTER_URL), _borrowed(session, server.start):
+    with _environment({}, "DAGSTER_HOME", DAGSTER_URL), _running(session, server.start):
         server.create_database(DATABASE)
         yield server.url(DATABASE)
 
 
 @contextlib.contextmanager
 def history_server(session: Command) -> Iterator[Callable[[], str | None]]:
-    """Gives the server that keeps the history of products without our schema: Dagster's, started when first asked for.
+    """A function that returns the URL of Dagster's server, which keeps the history of products without our schema.
 
-    None where it does not start; then there is a report all the same, only without history.
+    Its first call starts the server. It returns None if the server does not start; reports then have no history.
     """
-    with contextlib.ExitStack() as while_used:
+    with contextlib.ExitStack() as stack:
 
         def url() -> str | None:
             try:
-                return while_used.enter_context(dagster_storage(session))
+                return stack.enter_context(dagster_storage(session))
             except (StoreError, MissingExtra) as error:
-                session.say(f"Nothing is remembered: {error}")
+                session.say(f"No history is kept: {error}")
                 return None
 
         yield url
@@ -77,7 +77,7 @@ def history_server(session: Command) -> Iterator[Callable[[], str | None]]:
 
 @contextlib.contextmanager
 def sandbox_for(session: Command, system: CreditSystem) -> Iterator[None]:
-    """The sandbox's servers and variables, where the working folder has one and none of the system's is set."""
+    """Runs the sandbox's servers and sets its variables, if the sandbox stands in for the system's sources."""
     if not may_use_sandbox(session, system):
         yield
         return
@@ -86,14 +86,14 @@ def sandbox_for(session: Command, system: CreditSystem) -> Iterator[None]:
     home = session.home
     found = lifecycle.Sandbox.read(home)
     assert found is not None
-    with _borrowed(session, lambda: lifecycle.up(home, accounts=found.accounts, seed=found.seed)):
+    with _running(session, lambda: lifecycle.up(home, accounts=found.accounts, seed=found.seed)):
         session.say(f"{system.name}: none of its variables is set, so the sandbox in {home} is used.")
         with _environment(lifecycle.environment(home)):
             yield
 
 
 def may_use_sandbox(session: Command, system: CreditSystem) -> bool:
-    """Whether the sandbox holds this system and the person named no other sources, not even one of them."""
+    """Whether the working folder's sandbox holds this system, and none of the system's variables is set."""
     if any(os.environ.get(name) for name in system.env_names) or not (session.home / "sandbox").is_dir():
         return False
     from credit_pipeline.sandbox import lifecycle
@@ -104,44 +104,44 @@ def may_use_sandbox(session: Command, system: CreditSystem) -> bool:
 
 
 def keep_running(home: Path) -> None:
-    """The servers are the person's now: no command stops them at its end."""
-    _mark(home).unlink(missing_ok=True)
+    """From now on no command stops the servers at its end."""
+    _started_mark(home).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _borrowed(session: Command, start: Callable[[], object]) -> Iterator[None]:
-    """Start, and at the end stop if nobody else uses the servers and a command started them.
+def _running(session: Command, start: Callable[[], object]) -> Iterator[None]:
+    """Starts servers. Stops them at the end if a command started them and no other command uses them.
 
-    Who uses them holds a shared lock, which a killed process cannot leave behind.
+    Each user holds a shared lock, which is released even if its process is killed.
     """
     from credit_pipeline.sandbox import lifecycle
     from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 
     home = session.home
-    session.private_folder("logs")  # the first refusal of a folder that cannot be written
+    session.private_folder("logs")  # refuses a folder that cannot be written
     with (home / "servers.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         try:
             if not EmbeddedPostgres(home).is_running():
-                _mark(home).touch()
+                _started_mark(home).touch()
             start()
             yield
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _mark(home).exists():
+                if _started_mark(home).exists():
                     lifecycle.down(home)
-                    _mark(home).unlink()
+                    _started_mark(home).unlink()
 
 
-def _mark(home: Path) -> Path:
+def _started_mark(home: Path) -> Path:
     return home / "servers.borrowed"
 
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str], *also: str) -> Iterator[None]:
-    """Set variables for a while; those and `also` are afterwards as they were."""
+    """Sets variables. At the end, restores them and those in `also`."""
     before = {name: os.environ.get(name) for name in (*variables, *also)}
     os.environ.update(variables)
     try:

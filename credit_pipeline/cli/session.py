@@ -1,4 +1,4 @@
-"""What one command has in hand: its options, its working folder, its output, and the connections it opens.
+"""The session of one command: its shared options, its working folder, its output, and the connections it opens.
 
 Results go to stdout, everything else to stderr. Nothing heavy is imported before it is needed.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from credit_pipeline.cli.logs import Logs
+from credit_pipeline.adapters.artifacts.log_files import LogFiles
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ DEFS_ENV = "CREDIT_PIPELINE_DEFS"
 
 
 class ReaderLeft(Exception):
-    """Whoever read stdout has closed it."""
+    """The reader of stdout, such as `head`, has closed it."""
 
 
 class Session:
-    """One command's surroundings. `format`, `defs` and `verbose` are the shared options."""
+    """What one command works with. `format`, `defs` and `verbose` are the shared options."""
 
     def __init__(self) -> None:
         self.format = "text"
         self.defs: str | None = None
         self.verbose = False
         self._out = sys.stdout
-        self._logs = Logs()
+        self._logs = LogFiles()
 
     def __enter__(self) -> Self:
         return self
@@ -55,17 +55,17 @@ class Session:
 
     @property
     def home(self) -> Path:
-        """The working folder; it need not exist."""
+        """The working folder, which may not exist yet."""
         return Path(os.environ.get(HOME_ENV) or ".credit_pipeline").expanduser().resolve()
 
     @property
     def folder(self) -> Path | None:
-        """The folder of systems that was named; None means the packaged one."""
+        """The folder of systems given by --defs or the environment; None means the packaged one."""
         named = self.defs or os.environ.get(DEFS_ENV)
         return Path(named).expanduser().resolve() if named else None
 
     def private_folder(self, name: str) -> Path:
-        """A folder of the working folder that only its owner can read."""
+        """A folder inside the working folder that only its owner can read."""
         path = self.home / name
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -78,24 +78,24 @@ class Session:
         return path
 
     def say(self, sentence: str) -> None:
-        """One line for the person, on stderr."""
+        """Print one line to stderr."""
         print(sentence, file=sys.stderr, flush=True)
 
     def show(self, result: Mapping[str, Any], text: Callable[[], Sequence[RenderableType]]) -> None:
-        """The command's result: one JSON object, or the text that `text` makes."""
+        """Print the command's result: one JSON object, or the text that `text` renders."""
         with self._to_stdout() as out:
             if self.format == "json":
-                json.dump(result, out, ensure_ascii=False, default=_plain)
+                json.dump(result, out, ensure_ascii=False, default=_as_json)
                 out.write("\n")
             else:
                 console = self._console()
                 for part in text():
-                    # rich joins texts before it prints them, and the joined one forgets what its part said of itself.
+                    # rich joins texts before it prints them; the joined text loses these settings of its parts.
                     no_wrap, overflow = getattr(part, "no_wrap", None), getattr(part, "overflow", None)
                     console.print(part, crop=False, no_wrap=no_wrap, overflow=overflow)
 
     def write(self, text: str) -> None:
-        """Text for stdout as it is, for another program to read."""
+        """Write text to stdout unchanged, for another program to read."""
         with self._to_stdout() as out:
             out.write(text)
 
@@ -108,18 +108,18 @@ class Session:
         return found
 
     def follow(self, name: str) -> None:
-        """Keep the decision log of this system."""
+        """Write the decision log of this system."""
         self._logs.follow(name, self.private_folder("logs"), verbose=self.verbose)
 
     def sandbox_answers(self, system: CreditSystem) -> bool:
-        """Whether the sandbox stands in for this system's sources."""
+        """Whether commands use the sandbox in place of this system's sources."""
         from credit_pipeline.cli.managed_servers import may_use_sandbox
 
         return may_use_sandbox(self, system)
 
     @contextlib.contextmanager
     def gateways(self, system: CreditSystem) -> Iterator[Gateways]:
-        """The system's connections. What could not be told is in its log as well."""
+        """The system's gateways. An error inside is written to the system's log as well."""
         from credit_pipeline.adapters.connect import open_gateways
         from credit_pipeline.cli.managed_servers import history_server, sandbox_for
         from credit_pipeline.services.decision_log import DecisionLog
@@ -137,7 +137,7 @@ class Session:
 
     @contextlib.contextmanager
     def lifecycle(self, system: CreditSystem) -> Iterator[Lifecycle]:
-        """What people decide about the system's findings; billing's keys need not be set."""
+        """The lifecycle in the product's database: findings, exemptions, stop. Needs no billing keys."""
         from credit_pipeline.adapters.database_only import open_lifecycle
         from credit_pipeline.cli.managed_servers import sandbox_for
 
@@ -146,7 +146,7 @@ class Session:
 
     @contextlib.contextmanager
     def history(self, system: CreditSystem) -> Iterator[Lifecycle]:
-        """The same about findings and accounts alone: at home where the product's database has no schema of ours."""
+        """The lifecycle of findings and exemptions. Kept at home if the product's database has no schema of ours."""
         from credit_pipeline.adapters.database_only import open_lifecycle
         from credit_pipeline.cli.managed_servers import history_server, sandbox_for
 
@@ -159,7 +159,7 @@ class Session:
 
     @contextlib.contextmanager
     def decisions(self, system: CreditSystem) -> Iterator[PlanStore]:
-        """The system's plans for a person to decide about, through the approver's login where it has one."""
+        """The system's plans, opened with the approver's login if it has one. Needs no billing keys."""
         from credit_pipeline.adapters.connect import Role
         from credit_pipeline.adapters.database_only import open_plans
         from credit_pipeline.cli.managed_servers import sandbox_for
@@ -169,7 +169,7 @@ class Session:
 
     @contextlib.contextmanager
     def instance(self) -> Iterator[DagsterInstance]:
-        """The Dagster instance of the working folder; its server runs meanwhile."""
+        """The Dagster instance of the working folder. Its server runs until the end of the block."""
         from credit_pipeline.cli.managed_servers import dagster_storage
         from credit_pipeline.orchestration.instance import instance, prepare_home
 
@@ -180,7 +180,7 @@ class Session:
 
     @contextlib.contextmanager
     def progress(self, doing: str) -> Iterator[Progress | None]:
-        """A bar on the terminal; None where there is no terminal to draw it on."""
+        """A progress bar on the terminal; None without a terminal."""
         if not sys.stderr.isatty():
             yield None
             return
@@ -188,13 +188,13 @@ class Session:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
-            task = drawn.add_task(doing, total=None)
-            yield lambda done, total: drawn.update(task, completed=done, total=total)
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(doing, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextlib.contextmanager
     def waiting(self, doing: str) -> Iterator[None]:
-        """A turning sign on the terminal for work that cannot say how far it is."""
+        """A spinner on the terminal, for work of unknown length."""
         if not sys.stderr.isatty():
             yield
             return
@@ -208,17 +208,17 @@ class Session:
         try:
             yield self._out
             self._out.flush()
-        except BrokenPipeError as error:  # click would end the process with 1, which means something else here
+        except BrokenPipeError as error:  # click would exit with 1, which means "act" here
             raise ReaderLeft from error
 
     def _console(self) -> Console:
         from rich.console import Console
 
-        # What products and providers call things is shown as it is: never as markup, never as an emoji.
+        # Names from products and providers are printed verbatim, never as markup or emoji.
         return Console(file=self._out, markup=False, emoji=False, highlight=False, soft_wrap=False)
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(value, "isoformat"):

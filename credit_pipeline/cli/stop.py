@@ -1,4 +1,4 @@
-"""`stop` and `resume`: the kill switch. Batches look at it under their lock, so it takes effect within one."""
+"""`stop` and `resume`: the kill switch. Each batch reads it under its lock, so it takes effect before the next one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credit_pipeline.cli.decision_options import decided_options
 from credit_pipeline.cli.exit_codes import NOTHING
-from credit_pipeline.cli.options import Command
+from credit_pipeline.cli.options import Command, decision_options
 from credit_pipeline.cli.session import Session
 
 if TYPE_CHECKING:
@@ -17,13 +16,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("system")
-@decided_options()
+@decision_options()
 @click.pass_obj
 def stop(session: Session, system: str, who: str, reason: str) -> int:
-    """Let no batch of corrections be applied from now on.
+    """Apply no more batches of corrections.
 
-    A batch under way is waited for, at most a minute; rows that it did not reach stay as they are. Looking and planning
-    go on. The plan can be applied to its end after `resume`.
+    Waits at most a minute for a batch that is being applied; later rows of its plan stay as they are. Checking and
+    planning go on. After `resume` the plan can be applied to its end.
     """
     from credit_pipeline.services.findings.decisions import decided_by
 
@@ -33,17 +32,17 @@ def stop(session: Session, system: str, who: str, reason: str) -> int:
         changed = lifecycle.stop(decided)
         stopped = lifecycle.stopped()
     state = _state(found.name, stopped, changed=changed)
-    first = f"{found.name}: stopped" if changed else f"{found.name}: was stopped before, and stays so"
+    first = f"{found.name}: stopped" if changed else f"{found.name}: was stopped before, and remains so"
     session.show(state, lambda: [f"{first}; credit-pipeline resume {found.name} --as YOU --reason WHY ends it"])
     return NOTHING
 
 
 @click.command(cls=Command)
 @click.argument("system")
-@decided_options()
+@decision_options()
 @click.pass_obj
 def resume(session: Session, system: str, who: str, reason: str) -> int:
-    """Let corrections be applied again."""
+    """Allow corrections to be applied again."""
     from credit_pipeline.services.findings.decisions import decided_by
 
     found = session.system(system)

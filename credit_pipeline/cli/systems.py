@@ -1,13 +1,14 @@
-"""`systems`: what is configured, where it reads from, and how ready it is. Works with an empty environment."""
+"""`systems`: what is configured, where it reads from, and whether it is ready. Works with an empty environment."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from credit_pipeline.cli.cells import bold, grid, moment, plain
 from credit_pipeline.cli.exit_codes import COULD_NOT_TELL, NOTHING
 from credit_pipeline.cli.options import Command
 from credit_pipeline.cli.session import Session
@@ -25,21 +26,16 @@ if TYPE_CHECKING:
 def systems(session: Session) -> int:
     """Show what is configured and how ready it is.
 
-    Variables are shown as set or missing, never with their values. One system's faulty file does not hide the others.
+    Variables are shown as set or missing, never with their values. A faulty file of one system does not hide the
+    others.
     """
     shown, faults = [], []
     for name in _names(session):
         try:
-            shown.append(_described(session, session.system(name)))
+            shown.append(_as_json(session, session.system(name)))
         except CreditPipelineError as error:
             faults.append(str(error))
-
-    def text() -> list[RenderableType]:
-        from credit_pipeline.cli.render_systems import render_systems
-
-        return render_systems(shown)
-
-    session.show({"systems": shown, "faults": faults}, text)
+    session.show({"systems": shown, "faults": faults}, lambda: _text(shown))
     for fault in faults:
         session.say(fault)
     return COULD_NOT_TELL if faults else NOTHING
@@ -50,10 +46,10 @@ def _names(session: Session) -> list[str]:
 
     folder = folder_in_effect(session.folder)
     names = sorted(child.parent.name for child in folder.glob(f"*/{FILE}")) if folder.is_dir() else []
-    return names or [found.name for found in load_systems(folder)]  # an empty folder is refused there, with a sentence
+    return names or [found.name for found in load_systems(folder)]  # which refuses an empty folder
 
 
-def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
+def _as_json(session: Session, system: CreditSystem) -> dict[str, Any]:
     variables = {name: bool(os.environ.get(name)) for name in system.env_names}
     needed = (system.store.url_env, *system.billing.variables)
     times = system.schedule
@@ -71,7 +67,7 @@ def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
             "optional": [name for name in variables if name not in needed],
         },
         "plans": {plan.name: plan.credits for plan in system.catalogue.plans},
-        "policy": dict(_own_words(system)),
+        "policy": dict(_changed_policy(system)),
         "schedule": {
             "cron": times.reconcile.line_for(f"{system.name}_reconcile"),
             "timezone": times.reconcile.timezone,
@@ -87,23 +83,23 @@ def _described(session: Session, system: CreditSystem) -> dict[str, Any]:
     }
 
 
-def _own_words(system: CreditSystem) -> Iterator[tuple[str, Any]]:
-    """The policy words that differ from their defaults."""
+def _changed_policy(system: CreditSystem) -> Iterator[tuple[str, Any]]:
+    """The policy settings that differ from their defaults."""
     from credit_pipeline.domain.policy import Limits, Policy
 
     for prefix, own, default in (("", system.policy, Policy()), ("limits.", system.policy.limits, Limits())):
         for name in type(default).__dataclass_fields__:
             value = getattr(own, name)
             if name != "limits" and value != getattr(default, name):
-                yield prefix + {"automation_apply": "automation.apply"}.get(name, name), _word(value)
+                yield prefix + {"automation_apply": "automation.apply"}.get(name, name), _in_minutes(value)
 
 
-def _word(value: Any) -> Any:
+def _in_minutes(value: Any) -> Any:
     return f"{value.total_seconds() / 60:g} min" if hasattr(value, "total_seconds") else value
 
 
 def _state(session: Session, system: CreditSystem) -> dict[str, Any]:
-    """Installed or not, how, and since when complete; null where nobody could be asked."""
+    """Whether and how it is installed, and its last complete collection. Null if the database cannot be asked."""
     from credit_pipeline.adapters.connect import missing_variables
     from credit_pipeline.adapters.database_only import writing_rights
 
@@ -152,8 +148,61 @@ def _state(session: Session, system: CreditSystem) -> dict[str, Any]:
 
 
 def _undelivered(outbox: Outbox | None) -> dict[str, Any] | None:
-    """Alerts that not every sink has; null where none are kept."""
+    """Alerts that a sink has not received; null if the database has no table for them."""
     if outbox is None or not outbox.installed():
         return None
     unheard = outbox.unheard()
     return {"waiting": unheard.waiting, "late": unheard.late, "last_error": unheard.last_error}
+
+
+def _text(systems: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """One block per system."""
+    from rich.padding import Padding
+
+    parts: list[RenderableType] = []
+    for system in systems:
+        parts += ["", bold(system["name"]), Padding(_facts(system), (0, 0, 0, 2))]
+    return parts[1:]
+
+
+def _facts(system: Mapping[str, Any]) -> RenderableType:
+    sources, schedule = system["sources"], system["schedule"]
+    optional = sources["optional"]
+    variables = ", ".join(
+        f"{name} {'set' if ok else 'not set' if name in optional else 'MISSING'}"
+        for name, ok in sources["variables"].items()
+    )
+    policy = ", ".join(f"{name} {plain(value)}" for name, value in system["policy"].items())
+    installed = {True: "yes", False: "no", None: "not known"}[system["installed"]]
+    writes = "applies what is proven" if schedule["writes"] else "dry run"
+    eyes = "two people approve" if system["four_eyes"] else "one person approves"
+    table = grid("", "")
+    table.show_header = False
+    for name, value in (
+        ("what", system["description"]),
+        ("environment", system["environment"]),
+        ("store", f"{sources['store']['table']} ({sources['store']['layout']})"),
+        ("billing", sources["billing"]["provider"]),
+        ("variables", variables),
+        ("plans", ", ".join(f"{plan} {credits:,}" for plan, credits in system["plans"].items())),
+        ("policy", policy or "all defaults"),
+        ("installed", " · ".join(filter(None, (installed, system["install"], eyes)))),
+        ("last complete", f"{moment(system['last_complete_collection'])}"),
+        ("schedule", f"{schedule['cron']} {schedule['timezone']}, {writes}; runs while credit-pipeline ui does"),
+        ("health", f"{schedule['health']['cron']} {schedule['health']['timezone']}, writes nothing"),
+        ("alerts", _alerts(system)),
+        ("ready", system["readiness"]),
+    ):
+        table.add_row(name, plain(value))
+    return table
+
+
+def _alerts(system: Mapping[str, Any]) -> str:
+    """The sinks, and the alerts that they have not received."""
+    missing = [name for name, ok in system["alerts"]["variables"].items() if not ok]
+    sinks = ", ".join(system["alerts"]["sinks"]) + "".join(f", {name} MISSING" for name in missing)
+    left = system["undelivered"]
+    if not left or not left["waiting"]:
+        return sinks
+    late = f", {left['late']:,} late" if left["late"] else ""
+    return f"{sinks}; {left['waiting']:,} to deliver{late}" + (f": {left['last_error']}" if left["last_error"] else "")

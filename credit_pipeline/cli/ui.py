@@ -1,4 +1,4 @@
-"""`ui`: the Dagster webserver and daemon on loopback, and everything they need, for as long as the command runs."""
+"""`ui`: runs the Dagster webserver and daemon on loopback, with everything they need, until the command ends."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ START_SECONDS, STOP_SECONDS = 120, 20
 
 
 @click.command(cls=Command)
-@click.option("--write", is_flag=True, help="Let the UI launch runs. It has no login: anybody on this machine could.")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="On loopback.")
+@click.option("--write", is_flag=True, help="Let the UI launch runs. It has no login: anybody on this machine can.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port on loopback.")
 @click.pass_obj
 def ui(session: Session, write: bool, port: int) -> int:
     """Open the Dagster UI and run the schedules.
 
-    On loopback, read-only unless --write. Stops everything it started at Ctrl-C. Where the working folder holds a
-    sandbox and a system's variables are not set, the sandbox's servers are used.
+    On loopback, read-only unless --write. Ctrl-C stops everything it started. A system without variables uses the
+    sandbox of the working folder, if there is one.
     """
     _refuse_taken(port)
     url = f"http://{HOST}:{port}"
@@ -63,7 +63,7 @@ def _refuse_taken(port: int) -> None:
 
 
 def _sources(session: Session, servers: contextlib.ExitStack) -> None:
-    """Every system's sources as far as they are there; a system without them fails its own runs, with a sentence."""
+    """Opens the sandbox for systems that use it. Runs of a system without sources fail with a sentence."""
     from credit_pipeline.cli.managed_servers import sandbox_for
     from credit_pipeline.config.loader import load_systems
 
@@ -85,18 +85,18 @@ def _dagster_home(session: Session, servers: contextlib.ExitStack) -> Path:
 def _processes(
     session: Session, folder: Path, port: int, *, write: bool
 ) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
-    """Webserver and daemon, each in a session of its own, so that the terminal's Ctrl-C reaches us alone."""
+    """Starts webserver and daemon in sessions of their own, so that Ctrl-C reaches this process only."""
     from credit_pipeline.orchestration.instance import workspace_file
 
     code = ["-w", str(workspace_file())]
     web = ["dagster_webserver", "-h", HOST, "-p", str(port), *code, *([] if write else ["--read-only"])]
     daemon = ["dagster._daemon", "run", *code]
-    surroundings = (
+    environment = (
         os.environ | {HOME_ENV: str(session.home)} | ({DEFS_ENV: str(session.folder)} if session.folder else {})
     )
     logs = session.private_folder("logs")
     started: list[subprocess.Popen[bytes]] = []
-    # Handled signals become default ones in a child, ignored ones stay ignored: then Dagster could not be stopped.
+    # A child inherits an ignored signal, and Dagster could not be stopped; a handled one becomes default.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for arguments in (web, daemon):
@@ -109,7 +109,7 @@ def _processes(
                         stdout=file,
                         stderr=file,
                         cwd=folder,
-                        env=surroundings,
+                        env=environment,
                         start_new_session=True,
                     )
                 )
@@ -120,7 +120,7 @@ def _processes(
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask each to end, wait, and end what is left of its session, code servers included."""
+    """Terminates each process, waits, and kills what is left of its session, including code servers."""
     for process in processes:
         process.terminate()
     end = time.monotonic() + STOP_SECONDS
@@ -146,7 +146,7 @@ def _wait_until_answers(session: Session, url: str, processes: Sequence[subproce
 
 
 def _watch(session: Session, processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait for the person; a server that ends by itself ends the command."""
+    """Runs until Ctrl-C, or until a server ends by itself."""
     while True:
         ended = _ended(session, processes)
         if ended:

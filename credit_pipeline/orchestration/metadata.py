@@ -142,7 +142,7 @@ def health_metadata(health: Health) -> Metadata:
         {
             "check": one.name,
             "severity": one.severity,
-            "untrue for": "not known" if one.count is None else f"{one.count:,}",
+            "count": "not known" if one.count is None else f"{one.count:,}",
             "sentence": one.sentence,
             "recovery": one.recovery if one.count or one.count is None else "",
         }

@@ -1,7 +1,7 @@
-"""The sandbox's servers and data: up, down, and what to export to use them.
+"""The sandbox's servers and data: starts and stops them, and returns the environment to export.
 
-Up means: the embedded Postgres with a database for each planted product, its five weeks of past, and our schema; the
-billing server over both providers' books; a database for Dagster. What the data is, is in `worlds.py` and `past.py`.
+A running sandbox has the embedded Postgres, with a database for each planted product, its five weeks of past and our
+schema; a billing server for both providers; and a database for Dagster.
 """
 
 import fcntl

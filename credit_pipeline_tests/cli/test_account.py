@@ -55,7 +55,7 @@ def test_billings_silence_is_not_an_answer(run: Run, sandbox: Sandbox) -> None:
     assert ended.status == 2
     found = answers(ended.json)
     assert found["subscription_exists"] is found["balance_reasonable_for_plan"] is None
-    assert ended.err == "wix_app: billing gave no answer about this account: run the command again\n"
+    assert ended.err == "wix_app: billing did not answer about this account: run the command again\n"
 
 
 def test_an_id_nobody_knows_fails_the_first_check(run: Run, sandbox: Sandbox) -> None:
@@ -72,7 +72,7 @@ def test_the_balance_over_time_is_drawn_into_a_new_file(run: Run, sandbox: Sandb
     assert ended.err == f"wix_app: balance over time in {picture}\n"
     assert picture.read_bytes().startswith(b"\x89PNG")
     again = run("account", "wix_app", account, "--plot", str(picture))
-    assert (again.status, again.sentence) == (2, f"{picture} is there already: name a file that is not")
+    assert (again.status, again.sentence) == (2, f"{picture} exists already and is not overwritten: name a new file")
     nowhere = run("account", "wix_app", account, "--plot", str(tmp_path / "no" / "balance.png"), "--format", "json")
     assert nowhere.status == 2
     assert nowhere.err.endswith("cannot be written (No such file or directory): name another file\n")
@@ -81,7 +81,7 @@ def test_the_balance_over_time_is_drawn_into_a_new_file(run: Run, sandbox: Sandb
 def test_an_account_without_a_balance_is_not_drawn(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
     picture = tmp_path / "balance.png"
     ended = run("account", "wix_app", "00000000-0000-4000-8000-000000000000", "--plot", str(picture))
-    assert ended.err == "wix_app: there is no balance of this account to draw\n"
+    assert ended.err == "wix_app: this account has no balance to draw\n"
     assert not picture.exists()
 
 

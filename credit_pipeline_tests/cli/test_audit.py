@@ -299,7 +299,7 @@ def test_an_empty_folder_may_be_named_and_nothing_is_overwritten(run: Run, produ
     kept = {file.name: file.read_bytes() for file in folder.iterdir()}
     again = run("audit", "wix_app", "export", "--out", str(folder))
     assert again.status == 2
-    assert again.sentence == f"{folder} is there already and is not overwritten: name a new folder"
+    assert again.sentence == f"{folder} exists already and is not overwritten: name a new folder"
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == kept
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from credit_pipeline.cli.demo import _as_promised
 from credit_pipeline.cli.managed_servers import may_use_sandbox
-from credit_pipeline.cli.render_demo import render_demo
+from credit_pipeline.cli.sandbox import as_promised, demo_text
 from credit_pipeline.cli.session import Session
 from credit_pipeline.sandbox import lifecycle
 from credit_pipeline_tests.cli.conftest import Run, Sandbox
@@ -35,7 +34,7 @@ def a_result(**changed: Any) -> dict[str, Any]:
 def shown(**systems: dict[str, Any]) -> str:
     """The demo's text, 80 columns wide."""
     console = Console(file=io.StringIO(), width=80, markup=False)
-    for part in render_demo({"systems": systems}):
+    for part in demo_text({"systems": systems}):
         console.print(part, crop=False)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -66,9 +65,9 @@ def test_a_code_that_differs_is_marked() -> None:
         {"credits_lost": 1},
     ],
 )
-def test_whatever_is_not_as_promised_is_told_by_the_exit_status(changed: dict[str, Any]) -> None:
-    assert _as_promised(a_result())
-    assert not _as_promised(a_result(**changed))
+def test_whatever_is_notas_promised_is_told_by_the_exit_status(changed: dict[str, Any]) -> None:
+    assert as_promised(a_result())
+    assert not as_promised(a_result(**changed))
 
 
 def test_sandbox_truth_prints_one_truth_a_system(run: Run, sandbox: Sandbox) -> None:

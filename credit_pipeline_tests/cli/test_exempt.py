@@ -35,7 +35,7 @@ def test_an_exempt_account_is_counted_apart_and_judged_again_once_that_ends(run:
     assert after["in_sync"] + after["exempt"] + sum(after["classes"].values()) == after["population"]
     ended = run("exempt", "wix_app", account, "--end", "--as", "ann", "--reason", "left us")
     assert ended.status == 0
-    assert "exempt no more" in ended.out
+    assert "no longer exempt" in ended.out
     assert run("check", "wix_app", "--format", "json").json["classes"] == before["classes"]
 
 

@@ -174,7 +174,7 @@ def test_everything_accepted_leaves_what_could_not_be_told(run: Run, watched: Sa
     ended = run("mismatches", "wix_app", "accept", "--all", *EVA)
     assert ended.status == 0
     assert "plan_unmapped" in ended.err.splitlines()[0]
-    assert ended.err.splitlines()[0].endswith("stay as they are: what could not be told is not accepted")
+    assert ended.err.splitlines()[0].endswith("unchanged: what could not be judged cannot be accepted")
     assert f"{len(found) - len(unknown)} findings accepted" in ended.out
     assert "no credits moved" in " ".join(ended.out.split())
     report = run("check", "wix_app", "--format", "json").json
@@ -199,7 +199,7 @@ def test_accepted_until_a_past_day_is_open_again(run: Run, watched: Sandbox) -> 
     assert one["fingerprint"] not in [other["fingerprint"] for other in listed(run)]
     yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
     ended = run(*named, "--until", yesterday)
-    assert f"{yesterday} is past: the next run finds them open again" in " ".join(ended.out.split())
+    assert f"{yesterday} is past: the next run reopens them" in " ".join(ended.out.split())
     report = run("check", "wix_app", "--format", "json")
     assert one["account_id"] in [found["account_id"] for found in report.json["mismatches"]]
     assert one["fingerprint"] in [other["fingerprint"] for other in listed(run)]

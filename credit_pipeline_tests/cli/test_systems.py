@@ -121,5 +121,5 @@ def test_where_no_history_can_be_kept_there_is_a_report_that_says_so(
     (tmp_path / "postgres").write_text("no folder for a server")
     ended = run("check", "wix_app", "--format", "json")
     assert (ended.json["history"], ended.json["population"]) == ("not_evaluated", 1)
-    assert ended.err.startswith("Nothing is remembered: ")
+    assert ended.err.startswith("No history is kept: ")
     assert "run credit-pipeline init wix_app" in ended.json["notices"][0]

@@ -253,7 +253,7 @@ def test_it_must_be_said_which_records_are_meant(doors: Doors, run: Run) -> None
     for words in (("replay",), ("replay", "1", "--dead")):
         ended = run("webhooks", "wix_app", *words)
         assert (ended.status, ended.out) == (2, "")
-        assert "say which records are meant" in ended.err
+        assert "name records by number, or give --dead" in ended.err
 
 
 def test_an_older_installation_is_told_to_run_init(doors: Doors, run: Run) -> None:

@@ -172,10 +172,10 @@ def test_the_ui_shows_lineage_runs_dry_from_the_launchpad_and_tells_checks_apart
     ui.shoot("4-lineage-after")
 
     ui.open("assets/wix_app/mismatch_report?view=checks&checkDetail=counts_add_up")
-    ui.wait_for("In sync, exempt and the classes add up to the population", "Passed")
+    ui.wait_for("In sync, exempt and mismatched subjects add up to the population", "Passed")
     ui.shoot("5-check-green")
     ui.open("assets/wix_app/mismatch_report?view=checks&checkDetail=no_paid_account_without_its_grant")
-    ui.wait_for("Untrue for", "Failed", "credit-pipeline fix wix_app")
+    ui.wait_for("not granted the credits of the period", "Failed", "credit-pipeline fix wix_app")
     ui.shoot("6-check-red")
     ui.open("assets/wix_app/applied_corrections?view=checks&checkDetail=plan_within_limits")
     ui.wait_for("The first applied plan of a system needs approval")

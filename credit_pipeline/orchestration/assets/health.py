@@ -21,7 +21,7 @@ from credit_pipeline.services.collect.ports import FailedSpend, IdentityStore
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.health.balance_history import system_history
 from credit_pipeline.services.health.between_comparisons import COMPARED, between_comparisons, compared_lately
-from credit_pipeline.services.health.health import Health, health, of_a_part, since, undelivered_alerts
+from credit_pipeline.services.health.health import Health, health, of_incomplete, since, undelivered_alerts
 from credit_pipeline.services.report.report import Report
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -78,7 +78,7 @@ def _judged(system: CreditSystem, gateways: Gateways, report: Report | None, now
     failed = _failed(gateways, now)
     if report and (not report.refusals or not memory.installed()):
         found = health(system, report, failed)
-        found = of_a_part(found) if report.refusals else found
+        found = of_incomplete(found) if report.refusals else found
     else:  # a partial report cannot show health: judge by the last complete comparison
         found = between_comparisons(system, memory, failed, now)
     last = memory.last_collection() if memory.installed() else None
@@ -102,20 +102,20 @@ def _plot(system: CreditSystem, gateways: Gateways, now: datetime) -> metadata.M
 
 
 def _healthy(system: CreditSystem) -> dg.AssetChecksDefinition:
-    sentence = "Every sentence of the health report that could be judged is true."
+    sentence = "Every check of the health report that could be judged passes."
 
     @dg.asset_check(asset=[system.name, "health_report"], name="system_is_healthy", description=sentence)
     def system_is_healthy(report: dict[str, Any]) -> dg.AssetCheckResult:
-        untrue = [check for check in report["checks"] if check["count"]]
-        if not untrue:
+        failing = [check for check in report["checks"] if check["count"]]
+        if not failing:
             return dg.AssetCheckResult(passed=True, description=report["summary"])
-        loud = any(check["severity"] in {"critical", "error"} for check in untrue)
-        rows = [{name: check[name] for name in ("name", "count", "severity", "recovery")} for check in untrue]
+        loud = any(check["severity"] in {"critical", "error"} for check in failing)
+        rows = [{name: check[name] for name in ("name", "count", "severity", "recovery")} for check in failing]
         return dg.AssetCheckResult(
             passed=False,
             severity=ERROR if loud else WARN,
             description=report["summary"],
-            metadata={"count": len(untrue), "untrue": metadata.table(rows), "recovery": untrue[0]["recovery"]},
+            metadata={"count": len(failing), "failing": metadata.table(rows), "recovery": failing[0]["recovery"]},
         )
 
     return system_is_healthy
@@ -134,7 +134,7 @@ def _compared(system: CreditSystem) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=False,
             severity=ERROR,
-            description=f"Untrue: {found['sentence']}",
+            description=found["sentence"],
             metadata={"last comparison": found["sample"][0], "recovery": found["recovery"]},
         )
 

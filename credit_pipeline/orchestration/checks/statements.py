@@ -24,8 +24,8 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 Judge = Callable[[CreditSystem, Report], Statement]
 
 PAID_WITHOUT_GRANT = "Every account that billing calls paid was granted the credits of its period."
-ON_FREE_LIMITS = "No account that billing calls paid is held to the free plan's limits by its label."
-LOST_CREDITS = "No credits vanished between two runs without being spent."
+ON_FREE_LIMITS = "Every account that billing calls paid has the label of a paid plan."
+LOST_CREDITS = "All credits that left a balance between two runs were spent."
 EVERY_USER = "Every user has one store account, and every layer agrees on it."
 LEDGER_EXPLAINS = "Every balance is the sum of its transactions and not below zero."
 
@@ -60,14 +60,14 @@ def _no_recent_failed_deductions(system: CreditSystem) -> dg.AssetChecksDefiniti
     @dg.asset_check(asset=[system.name, "health_report"], name="no_recent_failed_deductions", description=sentence)
     def no_recent_failed_deductions(report: dict[str, Any]) -> dg.AssetCheckResult:
         found = next(check for check in report["checks"] if check["name"] == "no_recent_failed_deductions")
-        kept = {name: found[name] for name in ("name", "sentence", "severity", "count", "recovery")}
-        return shown(Statement(**kept, sample=tuple(found["sample"])))
+        fields = {name: found[name] for name in ("name", "severity", "count", "recovery")}
+        return shown(Statement(**fields, healthy=sentence, failure=found["sentence"], sample=tuple(found["sample"])))
 
     return no_recent_failed_deductions
 
 
 def _counts_add_up(system: CreditSystem) -> dg.AssetChecksDefinition:
-    sentence = "In sync, exempt and the classes add up to the population, and each mismatch is counted once."
+    sentence = "In sync, exempt and mismatched subjects add up to the population, and each mismatch is counted once."
 
     @dg.asset_check(asset=[system.name, "mismatch_report"], name="counts_add_up", description=sentence)
     def counts_add_up(report: Report) -> dg.AssetCheckResult:
@@ -118,7 +118,7 @@ def _plan_within_limits(system: CreditSystem) -> dg.AssetChecksDefinition:
 
 
 def shown(statement: Statement) -> dg.AssetCheckResult:
-    """Green with the sentence, or red with count, sample and recovery. Not known is not green."""
+    """Passed, or failed with count, sample and recovery. A check that cannot tell does not pass."""
     if statement.count is None:
         return dg.AssetCheckResult(
             passed=False,
@@ -131,7 +131,7 @@ def shown(statement: Statement) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=False,
         severity=WARN if statement.severity in {"warning", "info"} else ERROR,
-        description=f"Untrue for {statement.count:,} accounts: {statement.sentence}",
+        description=statement.sentence,
         metadata={
             "count": statement.count,
             "sample": dg.MetadataValue.json(list(statement.sample)),

@@ -16,7 +16,7 @@ from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.alerts.alerts import drain
 from credit_pipeline.services.alerts.ports import AlertKind
-from credit_pipeline.services.health.health import ALL_TOLD, DELIVERED
+from credit_pipeline.services.health.health import ALERTS_DELIVERED, DELIVERED
 
 INTERVAL_S = 30
 OVERLAP = timedelta(minutes=1)
@@ -94,15 +94,15 @@ def _failed_runs(system: CreditSystem, jobs: frozenset[str]) -> dg.SensorDefinit
 def every_alert_is_delivered_of(system: CreditSystem) -> dg.AssetChecksDefinition:
     """The check `every_alert_is_delivered` on the health report. Without an outbox there is nothing to deliver."""
 
-    @dg.asset_check(asset=[system.name, "health_report"], name=DELIVERED, description=ALL_TOLD)
+    @dg.asset_check(asset=[system.name, "health_report"], name=DELIVERED, description=ALERTS_DELIVERED)
     def every_alert_is_delivered(report: dict[str, Any]) -> dg.AssetCheckResult:
         found = next(check for check in report["checks"] if check["name"] == DELIVERED)
         if not found["count"]:
-            return dg.AssetCheckResult(passed=True, description=ALL_TOLD)
+            return dg.AssetCheckResult(passed=True, description=ALERTS_DELIVERED)
         return dg.AssetCheckResult(
             passed=False,
             severity=dg.AssetCheckSeverity.ERROR,
-            description=f"Untrue for {found['count']:,} alerts: {ALL_TOLD}",
+            description=found["sentence"],
             metadata={
                 "count": found["count"],
                 "why": "; ".join(found["sample"]) or "no sensor delivers alerts",

@@ -1,19 +1,22 @@
 """Which audit rows an evidence pack holds, and the control totals by which it can be compared with other books.
 
-Pure. The files are written by the command; whether the audit verifies is judged in `audit.py`.
+Pure: it writes no files, and does not judge whether the audit verifies.
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from credit_pipeline.services.audit.text import AuditedChange
+from credit_pipeline.domain.corrections.audit import AuditRow
+from credit_pipeline.services.audit.text import AuditedChange, UnreadableText
+from credit_pipeline.services.audit.verify import Verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Rows that fit every word given; no word at all means all rows. Days are UTC, both ends included."""
+    """The filters of a pack: a row must fit each one given. Days are UTC, both ends included."""
 
     since: date | None = None
     until: date | None = None
@@ -21,7 +24,7 @@ class Wanted:
     accounts: frozenset[str] = frozenset()
 
     def takes(self, change: AuditedChange | None) -> bool:
-        """Whether the pack holds this row. A text that nobody can read is never left out."""
+        """Whether the pack holds this row. A row with unreadable text is always in it."""
         if change is None:
             return True
         day = str(change.fields.get("at"))[:10]
@@ -33,7 +36,7 @@ class Wanted:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The words, for whoever wonders why a row is not there."""
+        """The filters, which explain why a row is absent."""
         return {
             "since": self.since.isoformat() if self.since else None,
             "until": self.until.isoformat() if self.until else None,
@@ -57,13 +60,13 @@ class Sum:
         self.down += max(0, -delta)
 
     def as_json(self) -> dict[str, int]:
-        """Credits; `net` is what was given less what was taken."""
+        """Credits; `net` is the credits given less the credits taken."""
         return {"rows": self.rows, "up": self.up, "down": self.down, "net": self.up - self.down}
 
 
 @dataclass(slots=True)
 class ControlTotals:
-    """Sums over the rows of a pack. The parts by code and by plan each add up to the whole, but for unreadable rows."""
+    """Sums over the rows of a pack. By code and by plan each add up to the whole, except for unreadable rows."""
 
     whole: Sum = field(default_factory=Sum)
     by_code: defaultdict[str, Sum] = field(default_factory=lambda: defaultdict(Sum))
@@ -94,4 +97,35 @@ class ControlTotals:
             "first_seq": self.first,
             "last_seq": self.last,
             "unreadable": self.unreadable,
+        }
+
+
+class Export:
+    """Passes the wanted rows of an audit to `write`, with the fields of their text, and adds them up."""
+
+    def __init__(self, wanted: Wanted, write: Callable[[AuditRow, Mapping[str, Any]], None]) -> None:
+        self.totals = ControlTotals()
+        self._wanted = wanted
+        self._write = write
+
+    def add(self, row: AuditRow) -> None:
+        """One audit row, in the chain's order."""
+        try:
+            change = AuditedChange(row.payload)
+        except UnreadableText:
+            change = None
+        if self._wanted.takes(change):
+            self.totals.add(row.seq, change)
+            self._write(row, change.fields if change else {})
+
+    def control(self, found: Verification, exported_at: str) -> dict[str, Any]:
+        """What control.json says about the rows and about the whole chain."""
+        chain = found.as_json()
+        return {
+            "system": found.system,
+            "exported_at": exported_at,
+            "filters": self._wanted.as_json(),
+            **self.totals.as_json(),
+            "head": chain["head"],
+            "chain": {name: chain[name] for name in ("verified", "rows", "anchors", "found", "faults", "truncated")},
         }

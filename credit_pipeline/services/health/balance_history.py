@@ -1,4 +1,4 @@
-"""What balances were over time: of a whole system, and of one account. Asked of the memory, drawn elsewhere."""
+"""Balances over time, of a whole system and of one account, read from the memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ VERSIONS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
-    """What an account held from then on, in credits. `corrected`: our own correction made it so."""
+    """What an account held from `at` on, in credits. `corrected` if our own correction changed it."""
 
     at: datetime
     available: int
@@ -27,15 +27,17 @@ class AccountState:
 
 
 def system_history(memory: MemoryStore, now: datetime) -> Sequence[BalancePoint]:
-    """The last month of a system; empty where nothing is remembered. Raises StoreError where the sum takes too long."""
+    """The last month of a system; empty without history. Raises StoreError if the query takes too long."""
     return memory.balances_at(memory.collections(now - WINDOW, POINTS)) if memory.installed() else ()
 
 
 def account_histories(
     gateways: Gateways, accounts: Sequence[AccountId], now: datetime
 ) -> dict[AccountId, list[AccountState]]:
-    """What each of these accounts held, oldest first, as far as we remember (62 days, the newest four hundred states),
-    and what the store says of it now. Empty where both are silent."""
+    """What each account held, oldest first, and what it holds now. History goes back 62 days or 400 states.
+
+    A list is empty if neither the memory nor the store knows the account.
+    """
     known = gateways.memory.remembered(accounts, now) if gateways.memory.installed() else {}
     states = {account: _states(known[account].sightings) if account in known else [] for account in accounts}
     for row in gateways.store.read(accounts).select(["account_id", "total", "used"]).to_pylist():

@@ -1,8 +1,8 @@
-"""The health monitor between two comparisons: what the last complete one left behind, less what was corrected since.
+"""The health checks between two comparisons: the findings of the last complete one, less what was corrected since.
 
-Billing is not asked. A whole pull every hour would cost six times the comparisons' own, and a fresh look at the store
-held against an old pull would call everybody who has bought something since a mismatch. What changes within hours is
-told by the database: failed deductions, corrections, and that no comparison came.
+Billing is not asked. An hourly pull would cost six times as much as the comparisons, and a fresh store held against an
+old pull would call every recent purchase a mismatch. The database itself shows what changes within hours: failed
+deductions, corrections, and a comparison that did not take place.
 """
 
 from collections import defaultdict
@@ -20,43 +20,44 @@ from credit_pipeline.services.report.report import Mismatch
 COMPARED = "both_sides_were_compared_lately"
 _LOUDEST = [severity.value for severity in Severity]
 AHEAD = timedelta(hours=1)
-"""What two machines' clocks may differ by; a comparison of the future was dated by a wrong one, and is none of late."""
+"""How far two machines' clocks may differ. A comparison dated later than this counts as absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """What waits since the last complete comparison."""
+    """The findings that are open since the last complete comparison."""
 
     mismatches: tuple[Mismatch, ...]
     history: str
-    """`evaluated` from the second comparison on: a loss takes two."""
+    """`evaluated` from the second comparison on; a loss needs two."""
 
 
 def remembered(memory: MemoryStore, now: datetime, aged_after: timedelta) -> Remembered | None:
-    """One mismatch an account, the loudest code first; None where there never was a complete comparison."""
-    looks = memory.collections(datetime.min.replace(tzinfo=UTC), 2) if memory.installed() else ()
-    if not looks:
+    """One mismatch per account, its most severe code first; None if there never was a complete comparison."""
+    collections = memory.collections(datetime.min.replace(tzinfo=UTC), 2) if memory.installed() else ()
+    if not collections:
         return None
     accounts: defaultdict[str, list[WaitingFinding]] = defaultdict(list)
     for found in memory.waiting(now):
         accounts[found.account_id].append(found)
     return Remembered(
         mismatches=tuple(_mismatch(found, now, aged_after) for found in accounts.values()),
-        history="evaluated" if len(looks) > 1 else "first_run",
+        history="evaluated" if len(collections) > 1 else "first_run",
     )
 
 
 def compared_lately(system: CreditSystem, last: datetime | None, now: datetime) -> Statement:
-    """`both_sides_were_compared_lately`: silence of the comparisons is never taken for health.
+    """`both_sides_were_compared_lately`: a system that is not compared is not healthy.
 
-    The limit is the policy's `max_gap`: after it no loss and no missing grant can be proven by history any more.
+    The limit is the policy's `max_gap`, after which history can prove no loss and no missing grant.
     """
     limit = system.policy.max_gap
     hours = limit / timedelta(hours=1)
     late = last is None or not -AHEAD <= now - last <= limit
     return Statement(
         name=COMPARED,
-        sentence=f"Both sides were compared completely within the last {hours:g} hours.",
+        healthy=f"Both sides were compared completely within the last {hours:g} hours.",
+        failure=f"No complete comparison of both sides within the last {hours:g} hours.",
         severity=Severity.ERROR.value,
         count=int(late),
         sample=(f"{last:%Y-%m-%d %H:%M} UTC" if last else "never",) if late else (),
@@ -67,21 +68,19 @@ def compared_lately(system: CreditSystem, last: datetime | None, now: datetime) 
     )
 
 
-def unjudged(told: Health) -> Health:
-    """The same sentences where nothing was ever compared: what needs a comparison cannot be told."""
-    return replace(
-        told,
-        statements=tuple(one if one.name in OF_NOW else replace(one, count=None, sample=()) for one in told.statements),
-    )
-
-
 def between_comparisons(
     system: CreditSystem, memory: MemoryStore, failed: Sequence[FailedSpend] | None, now: datetime
 ) -> Health:
-    """Every sentence by what is remembered; without a complete comparison most of them are null, never true."""
+    """Every check, on what is remembered. Without a complete comparison, most of them are null."""
     known = remembered(memory, now, system.policy.aged_after)
-    told = health(system, known or Remembered(mismatches=(), history="first_run"), failed)
-    return told if known else unjudged(told)
+    judged = health(system, known or Remembered(mismatches=(), history="first_run"), failed)
+    return judged if known else _never_compared(judged)
+
+
+def _never_compared(judged: Health) -> Health:
+    """The same with null for each check that needs a comparison."""
+    known = (one if one.name in OF_NOW else replace(one, count=None, sample=()) for one in judged.statements)
+    return replace(judged, statements=tuple(known))
 
 
 def _mismatch(found: Sequence[WaitingFinding], now: datetime, aged_after: timedelta) -> Mismatch:

@@ -1,9 +1,9 @@
-"""The health monitor: true sentences about a system, each with how many it is untrue for, a sample and what to do.
+"""The health checks of a system: each says what is wrong and for how many, with a sample and what to do.
 
-The asset checks in the UI and the command `health` say the same, because both are made here. Nothing is repaired.
+The asset checks and the command `health` show the same sentences. Nothing is repaired here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -19,14 +19,15 @@ from credit_pipeline.services.report.report import Mismatch
 
 SAMPLE = 10
 DELIVERED = "every_alert_is_delivered"
-ALL_TOLD = "Every alert reached everybody who is to be told, at the first try and within an hour."
+ALERTS_DELIVERED = "Every alert reached every sink at the first attempt and within an hour."
+FAILED_DEDUCTIONS = "no_recent_failed_deductions"
 RECENT = timedelta(hours=1)
-OF_NOW = frozenset({"no_recent_failed_deductions"})
-"""Sentences about a report that need no comparison."""
+OF_NOW = frozenset({FAILED_DEDUCTIONS})
+"""Checks that need no comparison of both sides."""
 
 
 class Judged(Protocol):
-    """What the sentences are judged on: a report, or what is remembered of the last one."""
+    """What the checks judge: a report, or what is remembered of the last one."""
 
     @property
     def mismatches(self) -> Sequence[Mismatch]:
@@ -41,54 +42,67 @@ class Judged(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """One sentence that should be true. `count` None: this layout, or this run, cannot tell; never to be read as 0."""
+    """The result of one check. A `count` of None means that this layout or this run cannot tell; it is never a 0."""
 
     name: str
-    sentence: str
+    healthy: str
+    """The sentence if the check passes."""
+    failure: str
+    """The sentence if it fails: what is wrong, with the count."""
     severity: str
     count: int | None
     sample: tuple[str, ...] = ()
     recovery: str = ""
 
     @property
+    def sentence(self) -> str:
+        """The sentence to show."""
+        return self.failure if self.count else self.healthy
+
+    @property
     def truncated(self) -> bool:
-        """Whether the sample leaves some out."""
+        """Whether the sample is incomplete."""
         return (self.count or 0) > len(self.sample)
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object of one check."""
+        fields = {name: value for name, value in asdict(self).items() if name not in {"healthy", "failure"}}
+        return {"name": fields.pop("name"), "sentence": self.sentence, **fields, "truncated": self.truncated}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """All sentences about one system."""
+    """The results of all checks of one system."""
 
     system: str
     statements: tuple[Statement, ...]
 
     @property
     def failing(self) -> tuple[Statement, ...]:
-        """The sentences that are untrue."""
+        """The checks that fail."""
         return tuple(statement for statement in self.statements if statement.count)
 
     @property
     def healthy(self) -> bool:
-        """Whether every sentence that could be judged is true."""
+        """Whether every check that could be judged passes."""
         return not self.failing
 
     def line(self) -> str:
         """The overall line."""
         judged = sum(1 for statement in self.statements if statement.count is not None)
         if self.healthy:
-            return f"{self.system}: healthy, {judged} of {len(self.statements)} checks answered and true"
+            return f"{self.system}: healthy, {judged} of {len(self.statements)} checks answered and passed"
         loudest = min((s.severity for s in self.failing), key=[s.value for s in Severity].index)
         return f"{self.system}: NOT healthy ({loudest}): {len(self.failing)} of {judged} checks fail"
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object of `health`."""
-        checks = [asdict(statement) | {"truncated": statement.truncated} for statement in self.statements]
+        checks = [statement.as_json() for statement in self.statements]
         return {"system": self.system, "healthy": self.healthy, "summary": self.line(), "checks": checks}
 
 
 def health(system: CreditSystem, report: Judged, failed: Sequence[FailedSpend] | None) -> Health:
-    """Every sentence, judged on one report and the deductions that failed within the last hour (None: not kept)."""
+    """Every check, on one report and the deductions that failed within the last hour (None: the store keeps none)."""
     return Health(
         system=system.name,
         statements=(
@@ -105,35 +119,38 @@ def health(system: CreditSystem, report: Judged, failed: Sequence[FailedSpend] |
 def monitor(
     system: CreditSystem, gateways: Gateways, *, run_id: str, now: datetime, progress: Progress | None = None
 ) -> tuple[Health, tuple[str, ...]]:
-    """Compare both sides now and judge every sentence; also why the answers are not complete, if they are not."""
+    """Compares both sides now and runs every check. Also returns why the answers are incomplete, if they are."""
     report = check(system, gateways, run_id=run_id, now=now, progress=progress)
     store = gateways.store
     failed = store.failed_spends(since(now)) if isinstance(store, IdentityStore) else None
-    told = health(system, report, failed)
+    judged = health(system, report, failed)
     if report.refusals:
-        told = of_a_part(told)
-    statements = (*told.statements, undelivered_alerts(system, gateways.outbox))
-    return replace(told, statements=statements), report.refusals
+        judged = of_incomplete(judged)
+    statements = (*judged.statements, undelivered_alerts(system, gateways.outbox))
+    return replace(judged, statements=statements), report.refusals
 
 
-def of_a_part(told: Health) -> Health:
-    """The same where source or store were incomplete: what was found is there, that nothing was found says nothing."""
-    known = [one if one.count or one.name in OF_NOW else replace(one, count=None) for one in told.statements]
-    return replace(told, statements=tuple(known))
+def of_incomplete(judged: Health) -> Health:
+    """The same for incomplete answers: a check that found something fails, one that found nothing cannot tell."""
+    known = [one if one.count or one.name in OF_NOW else replace(one, count=None) for one in judged.statements]
+    return replace(judged, statements=tuple(known))
 
 
 def since(now: datetime) -> datetime:
-    """From when on a failed deduction is recent."""
+    """The time from which a failed deduction is recent."""
     return now - RECENT
 
 
 def paid_without_grant(system: CreditSystem, report: Judged) -> Statement:
     """`no_paid_account_without_its_grant`."""
+    found = having(report, Code.GRANT_MISSING)
+    paid = _counted(found, "paid account was", "paid accounts were")
     return _about(
         "no_paid_account_without_its_grant",
         "Every account that billing calls paid was granted the credits of its period.",
+        f"{paid} not granted the credits of the period.",
         Severity.CRITICAL,
-        having(report, Code.GRANT_MISSING),
+        found,
         f"credit-pipeline fix {system.name}: {CODES[Code.GRANT_MISSING].recovery}",
     )
 
@@ -148,69 +165,91 @@ def on_free_limits(system: CreditSystem, report: Judged) -> Statement:
     ]
     return _about(
         "no_paid_account_on_free_limits",
-        "No account that billing calls paid is held to the free plan's limits by its label.",
+        "Every account that billing calls paid has the label of a paid plan.",
+        f"{_counted(held, 'paid account has', 'paid accounts have')} the free plan's limits by label.",
         Severity.ERROR,
         held,
-        f"credit-pipeline fix {system.name}: the label is proven by billing and is written without an approval",
+        f"credit-pipeline fix {system.name}: billing proves the label, which is written without an approval",
     )
 
 
 def unmapped(system: CreditSystem, report: Judged) -> Statement:
-    """`every_user_is_mapped`: an error where one of them pays, else a warning."""
-    name, sentence = "every_user_is_mapped", "Every user has one store account, and every layer agrees on it."
-    recovery = f"credit-pipeline check {system.name}: see its identities; {CODES[Code.ID_UNMAPPED].recovery}"
-    if not system.ledger:
-        return Statement(name=name, sentence=sentence, severity=Severity.WARNING.value, count=None, recovery=recovery)
+    """`every_user_is_mapped`: an error if one of them pays, else a warning. A counter cannot tell."""
     found = having(report, Code.ID_UNMAPPED, Code.ID_CONFLICT, Code.ID_SHARED)
-    paying = any(one.expected.get("plan") not in {None, system.catalogue.free.name} for one in found)
-    return _about(name, sentence, Severity.ERROR if paying else Severity.WARNING, found, recovery)
+    paying = system.ledger and any(one.expected.get("plan") not in {None, system.catalogue.free.name} for one in found)
+    return _of_ledger(
+        system,
+        _about(
+            "every_user_is_mapped",
+            "Every user has one store account, and every layer agrees on it.",
+            f"{_counted(found, 'user has', 'users have')} no store account, several, or one that layers disagree on.",
+            Severity.ERROR if paying else Severity.WARNING,
+            found,
+            f"credit-pipeline check {system.name}: see its identities; {CODES[Code.ID_UNMAPPED].recovery}",
+        ),
+    )
 
 
 def failed_deductions(system: CreditSystem, failed: Sequence[FailedSpend] | None) -> Statement:
     """`no_recent_failed_deductions`."""
     return Statement(
-        name="no_recent_failed_deductions",
-        sentence="No deduction of credits failed within the last hour.",
+        name=FAILED_DEDUCTIONS,
+        healthy="No deduction of credits failed within the last hour.",
+        failure=f"{_counted(failed or (), 'deduction', 'deductions')} of credits failed within the last hour.",
         severity=Severity.ERROR.value,
         count=None if failed is None else len(failed),
         sample=tuple(dict.fromkeys(one.account_id for one in failed or ()))[:SAMPLE],
-        recovery=f"credit-pipeline account {system.name} ID: the check can_deduct and the timeline tell why",
+        recovery=f"credit-pipeline account {system.name} ID: the check can_deduct and the timeline show why",
     )
 
 
 def unexplained_balances(system: CreditSystem, report: Judged) -> Statement:
-    """`ledger_explains_balance`."""
-    name, sentence = "ledger_explains_balance", "Every balance is the sum of its transactions and not below zero."
-    recovery = f"credit-pipeline check {system.name}: {CODES[Code.BALANCE_LEDGER_MISMATCH].recovery}"
-    if not system.ledger:
-        return Statement(name=name, sentence=sentence, severity=Severity.ERROR.value, count=None, recovery=recovery)
+    """`ledger_explains_balance`. A counter cannot tell."""
     codes = (Code.BALANCE_LEDGER_MISMATCH, Code.BALANCE_MISSING, Code.BALANCE_NEGATIVE)
-    return _about(name, sentence, Severity.ERROR, having(report, *codes), recovery)
+    found = having(report, *codes)
+    balances = _counted(
+        found,
+        "balance is missing, negative or differs from the sum of its",
+        "balances are missing, negative or differ from the sum of their",
+    )
+    return _of_ledger(
+        system,
+        _about(
+            "ledger_explains_balance",
+            "Every balance is the sum of its transactions and not below zero.",
+            f"{balances} transactions.",
+            Severity.ERROR,
+            found,
+            f"credit-pipeline check {system.name}: {CODES[Code.BALANCE_LEDGER_MISMATCH].recovery}",
+        ),
+    )
 
 
 def lost_credits(system: CreditSystem, report: Judged) -> Statement:
-    """`no_credits_lost`; not evaluated while there is nothing earlier to compare with."""
+    """`no_credits_lost`; not evaluated without an earlier run to compare with."""
+    found = having(report, Code.UNEXPLAINED_DECREASE, Code.GRANT_LOST)
     statement = _about(
         "no_credits_lost",
-        "No credits vanished between two runs without being spent.",
+        "All credits that left a balance between two runs were spent.",
+        f"{_counted(found, 'account', 'accounts')} lost credits without spending them.",
         Severity.ERROR,
-        having(report, Code.UNEXPLAINED_DECREASE, Code.GRANT_LOST),
+        found,
         f"credit-pipeline check {system.name}: {CODES[Code.UNEXPLAINED_DECREASE].recovery}",
     )
     if statement.count or report.history == "evaluated":
         return statement
     again = f"not evaluated ({report.history}): credit-pipeline init {system.name}, then two complete runs"
-    return Statement(
-        name=statement.name, sentence=statement.sentence, severity=statement.severity, count=None, recovery=again
-    )
+    return replace(statement, count=None, recovery=again)
 
 
 def undelivered_alerts(system: CreditSystem, outbox: Outbox | None) -> Statement:
-    """`every_alert_is_delivered`; not known where no alerts are kept. The sample is why the newest was not taken."""
+    """`every_alert_is_delivered`; not known if no alerts are kept. The sample is the newest sink error."""
     unheard = outbox.unheard() if outbox is not None and outbox.installed() else None
+    late = unheard.late if unheard else 0
     return Statement(
         name=DELIVERED,
-        sentence=ALL_TOLD,
+        healthy=ALERTS_DELIVERED,
+        failure=f"{late:,} {'alert has' if late == 1 else 'alerts have'} failed a delivery or waited over an hour.",
         severity=Severity.ERROR.value,
         count=unheard.late if unheard else None,
         sample=(unheard.last_error,) if unheard and unheard.last_error else (),
@@ -220,20 +259,31 @@ def undelivered_alerts(system: CreditSystem, outbox: Outbox | None) -> Statement
 
 
 def having(report: Judged, *codes: Code) -> list[Mismatch]:
-    """The mismatches with one of these codes, primary or secondary, that somebody is to act on or wait for."""
+    """The mismatches with one of these codes, primary or secondary."""
     wanted = {code.value for code in codes}
     return [found for found in report.mismatches if wanted & {found.code, *found.secondary}]
 
 
-def _about(name: str, sentence: str, severity: Severity, broken: Sequence[Mismatch], recovery: str) -> Statement:
+def _about(
+    name: str, healthy: str, failure: str, severity: Severity, broken: Sequence[Mismatch], recovery: str
+) -> Statement:
     return Statement(
         name=name,
-        sentence=sentence,
+        healthy=healthy,
+        failure=failure,
         severity=severity.value,
         count=len(broken),
         sample=tuple(str(found.account_id or found.billing_id) for found in broken[:SAMPLE]),
         recovery=recovery,
     )
+
+
+def _of_ledger(system: CreditSystem, statement: Statement) -> Statement:
+    return statement if system.ledger else replace(statement, count=None, sample=())
+
+
+def _counted(found: Sized, one: str, many: str) -> str:
+    return f"{len(found):,} {one if len(found) == 1 else many}"
 
 
 def _is_free(system: CreditSystem, label: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""The health monitor's sentences: how many, which, how loud; and what cannot be told is never taken for true."""
+"""The health checks: count, sentence and severity of each; a check that cannot tell never passes."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,8 @@ NAMES = [
     "ledger_explains_balance",
     "no_credits_lost",
 ]
+
+WRONG_BALANCE = "1 balance is missing, negative or differs from the sum of its transactions."
 
 
 def a_mismatch(code: str, number: int = 1, **overrides: Any) -> Mismatch:
@@ -72,26 +74,33 @@ def test_a_system_in_order_is_healthy_and_the_line_says_so() -> None:
     told = health(LEDGER, a_report(), ())
     assert counts(told) == dict.fromkeys(NAMES, 0)
     assert told.healthy
-    assert told.line() == "bestauth: healthy, 6 of 6 checks answered and true"
+    assert told.line() == "bestauth: healthy, 6 of 6 checks answered and passed"
 
 
 @pytest.mark.parametrize(
-    ("code", "name"),
+    ("code", "name", "sentence"),
     [
-        (Code.GRANT_MISSING, "no_paid_account_without_its_grant"),
-        (Code.PLAN_MISMATCH, "no_paid_account_on_free_limits"),
-        (Code.ID_UNMAPPED, "every_user_is_mapped"),
-        (Code.ID_CONFLICT, "every_user_is_mapped"),
-        (Code.BALANCE_LEDGER_MISMATCH, "ledger_explains_balance"),
-        (Code.BALANCE_NEGATIVE, "ledger_explains_balance"),
-        (Code.UNEXPLAINED_DECREASE, "no_credits_lost"),
-        (Code.GRANT_LOST, "no_credits_lost"),
+        (Code.GRANT_MISSING, NAMES[0], "1 paid account was not granted the credits of the period."),
+        (Code.PLAN_MISMATCH, NAMES[1], "1 paid account has the free plan's limits by label."),
+        (Code.ID_UNMAPPED, NAMES[2], "1 user has no store account, several, or one that layers disagree on."),
+        (Code.ID_CONFLICT, NAMES[2], "1 user has no store account, several, or one that layers disagree on."),
+        (Code.BALANCE_LEDGER_MISMATCH, NAMES[4], WRONG_BALANCE),
+        (Code.BALANCE_NEGATIVE, NAMES[4], WRONG_BALANCE),
+        (Code.UNEXPLAINED_DECREASE, NAMES[5], "1 account lost credits without spending them."),
+        (Code.GRANT_LOST, NAMES[5], "1 account lost credits without spending them."),
     ],
 )
-def test_each_code_makes_its_own_sentence_untrue(code: Code, name: str) -> None:
+def test_each_code_fails_its_own_check_which_says_what_is_wrong(code: Code, name: str, sentence: str) -> None:
     told = health(LEDGER, a_report(a_mismatch(code.value)), ())
     assert counts(told) == dict.fromkeys(NAMES, 0) | {name: 1}
     assert not told.healthy
+    assert [one.sentence for one in told.failing] == [sentence]
+
+
+def test_a_check_that_passes_says_what_is_right() -> None:
+    sentences = [one.sentence for one in health(LEDGER, a_report(), ()).statements]
+    assert sentences[5] == "All credits that left a balance between two runs were spent."
+    assert not [sentence for sentence in sentences if sentence[0].isdigit()]
 
 
 def test_a_secondary_code_counts_as_well() -> None:
@@ -112,7 +121,7 @@ def test_an_unmapped_user_who_pays_is_louder_than_one_who_does_not() -> None:
 def test_what_a_counter_cannot_answer_is_null_and_not_zero() -> None:
     told = health(COUNTER, a_report(), None)
     assert {name for name, count in counts(told).items() if count is None} == set(NAMES[2:5])
-    assert told.line() == "bestauth: healthy, 3 of 6 checks answered and true".replace("bestauth", "wix_app")
+    assert told.line() == "bestauth: healthy, 3 of 6 checks answered and passed".replace("bestauth", "wix_app")
 
 
 def test_without_history_a_loss_cannot_be_told() -> None:

@@ -1,7 +1,4 @@
-"""Where the decision log goes: `<home>/logs/<system>.log`, rotated, and with --verbose to stderr.
-
-The lines themselves are `services/decision_log.py`'s.
-"""
+"""Writes the decision log of one command to `<home>/logs/<system>.log`, rotated, and with --verbose to stderr."""
 
 from __future__ import annotations
 
@@ -10,22 +7,22 @@ import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-LARGEST, KEPT = 10_000_000, 5
-_SHAPE = "%(asctime)sZ %(levelname)s %(name)s %(message)s"
+MAX_BYTES, BACKUPS = 10_000_000, 5
+_FORMAT = "%(asctime)sZ %(levelname)s %(name)s %(message)s"
 
 
-class Logs:
-    """The handlers of one command, taken off again at its end."""
+class LogFiles:
+    """The log handlers of one command. `close` removes them."""
 
     def __init__(self) -> None:
         self._added: dict[str, list[logging.Handler]] = {}
 
     def follow(self, system: str, folder: Path, *, verbose: bool) -> None:
-        """Keep this system's lines in the folder, and show them where the person asked for it."""
+        """Write this system's lines to a file in `folder`; if `verbose`, also to stderr."""
         if system in self._added:
             return
         file = RotatingFileHandler(
-            folder / f"{system}.log", maxBytes=LARGEST, backupCount=KEPT, encoding="utf-8", delay=True
+            folder / f"{system}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=True
         )
         handlers: list[logging.Handler] = [file]
         if verbose:
@@ -38,7 +35,7 @@ class Logs:
         self._added[system] = handlers
 
     def close(self) -> None:
-        """Take the handlers off and close their files."""
+        """Remove the handlers and close their files."""
         for system, handlers in self._added.items():
             logger = logging.getLogger(f"credit_pipeline.{system}")
             for handler in handlers:
@@ -50,6 +47,6 @@ class Logs:
 def _utc() -> logging.Formatter:
     import time
 
-    formatter = logging.Formatter(_SHAPE, datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter = logging.Formatter(_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     return formatter

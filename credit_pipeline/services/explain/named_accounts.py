@@ -1,30 +1,22 @@
-"""Accounts that a person named with --account: each must be one of the store's. No command works on a misspelt id."""
-
-from __future__ import annotations
+"""Resolves the accounts that a person names. Each must be in the store, so that no command works on a misspelt id."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import StoreError
-
-if TYPE_CHECKING:
-    from credit_pipeline.config.system import CreditSystem
-    from credit_pipeline.domain.subjects.ids import AccountId
-    from credit_pipeline.services.collect.ports import Store
-    from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.services.collect.ports import IdentityStore, Store
+from credit_pipeline.services.explain.find_subject import accounts_named
+from credit_pipeline.services.gateways import Gateways
 
 
 def named_accounts(system: CreditSystem, gateways: Gateways, ids: Sequence[str]) -> list[AccountId] | None:
-    """The ids, each once, or None where none was named. Raises StoreError naming the first that is not in the store."""
+    """The named accounts, each once, or None if there are none. Raises StoreError for an account not in the store."""
     return accounts_in(system, gateways.store, ids) if ids else None
 
 
 def accounts_in(system: CreditSystem, store: Store, ids: Sequence[str]) -> list[AccountId]:
-    """The same where only the store is open."""
-    from credit_pipeline.domain.subjects.ids import AccountId
-    from credit_pipeline.services.collect.ports import IdentityStore
-    from credit_pipeline.services.explain.find_subject import accounts_named
-
+    """The same for a store without its other gateways."""
     refuse_email(system, ids)
     wanted = [AccountId(account) for account in dict.fromkeys(ids)]
     if isinstance(store, IdentityStore):
@@ -41,7 +33,7 @@ def accounts_in(system: CreditSystem, store: Store, ids: Sequence[str]) -> list[
 
 
 def refuse_email(system: CreditSystem, ids: Sequence[str]) -> None:
-    """An address is not repeated in a message, and a store without users could not find it."""
+    """Raises StoreError for an e-mail address if the store has no users. The message does not repeat the address."""
     if not system.ledger and any("@" in account for account in ids):
         raise StoreError(
             f"{system.name}: accounts cannot be found by e-mail, the store has no such column: give the id of "
