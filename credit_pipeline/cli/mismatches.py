@@ -136,9 +136,10 @@ def accept(
     who: str,
     reason: str,
 ) -> int:
-    """Declare findings right as they are: a legal adjustment, a gift, a balance that predates the first run.
+    """Declare findings right as they are.
 
-    From the next run on they no longer count, until the given day. No credits move.
+    For a legal adjustment, a gift, or a balance that predates the first run. From the next run on they no longer count,
+    until the given day. No credits move.
     """
     from credit_pipeline.services.findings.decisions import decided_by, to_accept
     from credit_pipeline.services.findings.ports import Chosen

@@ -41,7 +41,7 @@ def population_options(command: Any) -> Any:
 @click.option("--fresh", is_flag=True, help="Plant again, even if the same population is already planted.")
 @click.pass_obj
 def up(session: Session, accounts: int, seed: int, fresh: bool) -> int:
-    """Start the servers, plant, and print the environment to export.
+    """Start, plant, and print the environment to export.
 
     A population that is already planted is kept with its corrections.
     """

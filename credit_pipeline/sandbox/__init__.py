@@ -1,1 +1,1 @@
-"""A product to try everything on: embedded Postgres, a billing server, planted populations and their truth."""
+"""Products to try everything on: embedded Postgres, a billing server, planted populations and their truth."""

@@ -1,7 +1,7 @@
-"""The callers of the doors as the sandbox's products make them: provisioning route, account opened, button, handler.
+"""Calls our SQL functions as the sandbox's products do: provisioning route, opened app, Sync button, webhook handler.
 
-Each is two lines of a product's own code. They run under a login that may make accounts, call the two functions, and do
-nothing else, as `docs/doors.md` tells a product to have one.
+Each caller is two lines of a product's own code. They use a login that can create accounts and call the two functions,
+as `docs/doors.md` recommends.
 """
 
 import base64
@@ -42,22 +42,22 @@ INSERT INTO user_id_mapping (bestauth_user_id, supabase_user_id)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnTables:
-    """What the product's own code does at the provisioning route, and the tables its login may write there."""
+    """How one product creates an account and receives webhooks, and the tables that its login may write."""
 
     new_account: str
     written: tuple[str, ...]
     options: LiteralString = ""
-    """Words of CREATE ROLE: bestauth's hosting lets its own code pass row level security."""
+    """Options of CREATE ROLE: bestauth's host lets the product's code bypass row level security."""
     body: Callable[[str], tuple[str | None, bytes]]
-    """Whose webhook → the event's id, where the provider sends one, and its body."""
+    """Account → the event's id, if the provider sends one, and the webhook's body."""
     provider: str
 
 
 class Callers:
-    """One product's code at the doors, on a connection of its own login. A context manager that closes it.
+    """The calls of one product, on a connection of its own login. A context manager that closes it.
 
-    `url` is a superuser's, which makes the login where there is none. Raises StoreError where the product's own
-    statement or a door refuses.
+    `url` is a superuser's and creates the login if it is missing. Raises StoreError if the product's statement or one
+    of our functions refuses.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -74,25 +74,25 @@ class Callers:
         self._connection.close()
 
     def provisioned(self, account: str) -> str:
-        """The provisioning route: the account is made and asked about in one transaction, so neither is alone."""
-        return self._said((self._own.new_account, (account,)), (ASK, (account, "provisioned")))
+        """The provisioning route: creates the account and requests its sync, in one transaction."""
+        return self._execute((self._own.new_account, (account,)), (ASK, (account, "provisioned")))
 
     def opened(self, account: str) -> str:
-        """The app is opened: what is shown a moment later is right."""
-        return self._said((ASK, (account, "opened")))
+        """The app is opened, and requests a sync."""
+        return self._execute((ASK, (account, "opened")))
 
     def button(self, account: str) -> str:
-        """The Sync button. It may be pressed often: the door answers `limited` then."""
-        return self._said((ASK, (account, "sync button")))
+        """The Sync button. If it is pressed too often, the function returns `limited`."""
+        return self._execute((ASK, (account, "sync button")))
 
     def webhook(self, account: str) -> str:
-        """The handler fails, hands the body over as it came, and answers its provider with 200."""
-        known_as, body = self._own.body(account)
-        words = (self._own.provider, known_as, body, datetime.now(UTC), "the handler failed: no connection")
-        return self._said((RECORD, words))
+        """The webhook handler fails, records the unchanged body, and answers its provider with 200."""
+        event, body = self._own.body(account)
+        words = (self._own.provider, event, body, datetime.now(UTC), "the handler failed: no connection")
+        return self._execute((RECORD, words))
 
-    def _said(self, *statements: tuple[str, tuple[object, ...]]) -> str:
-        """What the last of them answers, in one transaction."""
+    def _execute(self, *statements: tuple[str, tuple[object, ...]]) -> str:
+        """Executes statements in one transaction and returns the answer of the last one."""
         try:
             with self._connection.transaction():
                 for statement, words in statements:
@@ -113,11 +113,11 @@ CALLERS: Mapping[str, Callable[[Callers, str], str]] = {
     "button": Callers.button,
     "webhook": Callers.webhook,
 }
-"""Word → the caller. Each takes an account's id and returns what the door answered."""
+"""Name → the caller. Each takes an account's id and returns the function's answer."""
 
 
 def make_login(url: str, own: OwnTables) -> str:
-    """The product's login, named after the database since roles are the server's. All its rights are granted here."""
+    """Creates the product's login and grants all its rights. It is named after the database: roles are per server."""
     with psycopg.connect(url, autocommit=True) as connection, connection.transaction():
         database = connection.info.dbname
         login = f"{database[:50]}_app"
@@ -134,7 +134,7 @@ def make_login(url: str, own: OwnTables) -> str:
 
 
 def _wix_body(instance: str) -> tuple[str | None, bytes]:
-    """A token that nobody signed. Wix sends no event id: the body's hash stands for it."""
+    """An unsigned token. Wix sends no event id, so the body's hash is used."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     bought = json.dumps({"operationTimeStamp": at, "vendorProductId": "pro", "cycle": "MONTHLY"})
     event = json.dumps({"eventType": "PaidPlanPurchased", "instanceId": instance, "data": bought})
@@ -147,9 +147,9 @@ def _encoded(part: object) -> bytes:
 
 def _stripe_body(customer: str) -> tuple[str | None, bytes]:
     kind, at = "customer.subscription.updated", datetime.now(UTC)
-    known_as = event_id(kind, customer, at)
-    event = Event(id=known_as, type=kind, created=at, object={"object": "subscription", "customer": customer})
-    return known_as, json.dumps(event_body(event)).encode()
+    known_id = event_id(kind, customer, at)
+    event = Event(id=known_id, type=kind, created=at, object={"object": "subscription", "customer": customer})
+    return known_id, json.dumps(event_body(event)).encode()
 
 
 PRODUCTS: Mapping[str, OwnTables] = {
@@ -162,4 +162,4 @@ PRODUCTS: Mapping[str, OwnTables] = {
         provider="stripe",
     ),
 }
-"""System → its own part of the calls."""
+"""System → its product's part of the calls."""

@@ -1,6 +1,6 @@
-"""The demo: two products with broken balances are planted, found, repaired under approval, and looked at again.
+"""The demo: plants broken balances in two products, finds them, repairs them after an approval, and checks again.
 
-The runs are the real Dagster jobs, in this process. What it came to is a value; drawing it is the command line's.
+The runs are the real Dagster jobs, in this process. The result is the JSON object of `demo`.
 """
 
 import os
@@ -35,26 +35,26 @@ Say = Callable[[str], None]
 def run_demo(
     home: Path, *, accounts: int = 2_000, seed: int = 1, say: Say = lambda _: None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Fresh data, dry run, refused live run, approval, apply, second live run. Returns the JSON object of `demo`.
+    """Plants, then for each system: dry run, refused live run, approval, apply, second live run.
 
-    Its servers stop however it ends, a signal included.
+    Returns the JSON object of `demo`. The servers stop at the end, at errors and at signals.
     """
     with _stopping(home):
         say(f"Planting {accounts:,} accounts in each of {' and '.join(PRODUCTS)}, with five weeks of past.")
         environment = up(home, accounts=accounts, seed=seed, fresh=True, progress=progress)
         with _exported(environment), _dagster(home, environment) as instance:
-            return {"systems": {name: _play(home, instance, name, say, progress) for name in planted(home)}}
+            return {"systems": {name: _run_system(home, instance, name, say, progress) for name in planted(home)}}
 
 
-def _play(
-    home: Path, instance: "dg.DagsterInstance", name: str, tell: Say, progress: Progress | None
+def _run_system(
+    home: Path, instance: "dg.DagsterInstance", name: str, say_for_all: Say, progress: Progress | None
 ) -> dict[str, Any]:
     from credit_pipeline.orchestration.jobs.runs import apply_run, reconcile_run
 
     system = sandbox_system(name)
 
     def say(sentence: str) -> None:
-        tell(f"{name}: {sentence}")
+        say_for_all(f"{name}: {sentence}")
 
     with PRODUCTS[name](os.environ[system.store.url_env]) as app:
         before = app.last_change()
@@ -84,11 +84,11 @@ def _play(
 def _approve(system: CreditSystem, home: Path, plan_id: str, say: Say) -> None:
     with open_gateways(system, home, os.environ) as gateways:
         released = gateways.plans.approve(plan_id, Selection(lane="auto"), APPROVER, REASON)
-    say(f"Approved by {APPROVER}: {released:,} rows of lane auto. What needs a person's word by name stays held.")
+    say(f"Approved by {APPROVER}: {released:,} rows of lane auto. Rows that a person must approve by name stay held.")
 
 
 def _result(planted: Mapping[str, Any], report: Report, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Planted against found, and what became of it, per code of the account."""
+    """Compares planted with found, and counts outcomes by the account's code."""
     right = {account["billing_id"] or account["account_id"]: account["code"] for account in planted["accounts"]}
     found = {str(mismatch.account_id or mismatch.billing_id): mismatch.code for mismatch in report.mismatches}
     corrected, held = Counter[str](), Counter[str]()
@@ -123,7 +123,7 @@ def _dagster(home: Path, environment: Mapping[str, str]) -> Iterator["dg.Dagster
 
 @contextmanager
 def _exported(environment: Mapping[str, str]) -> Iterator[None]:
-    """The sandbox's variables, and afterwards those that were there before."""
+    """Sets the sandbox's variables. Restores the former environment at the end."""
     before = dict(os.environ)
     os.environ.update(environment)
     try:
@@ -135,7 +135,7 @@ def _exported(environment: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _stopping(home: Path) -> Iterator[None]:
-    """The servers stop at the end, at an error, at Ctrl-C, and at SIGTERM, which otherwise ends a process at once."""
+    """Stops the servers at the end, at an error, at Ctrl-C and at SIGTERM, which would end the process at once."""
     mine = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _ended) if mine else None
     try:

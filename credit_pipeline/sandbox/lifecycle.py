@@ -29,49 +29,48 @@ from credit_pipeline.services.collect.ports import Progress
 
 DAGSTER = "dagster"
 PLANTING = 4
-"""Raised when the same seed comes to plant something else, so that an older sandbox is planted again."""
+"""Increased when a seed plants something else, so that older sandboxes are planted again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """A complete sandbox. It is written down only when everything else is there."""
+    """The record of a complete sandbox, written after everything else."""
 
     accounts: int
     seed: int
     present: str
-    """The moment the past leads up to."""
+    """The moment at which the past ends."""
     planting: int = PLANTING
 
     @classmethod
     def read(cls, home: Path) -> Self | None:
-        """The sandbox of that working folder; None where there is none, or none that was finished."""
+        """The sandbox of that working folder; None if there is none or its planting was interrupted."""
         try:
             return cls(**json.loads((_folder(home) / "sandbox.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, home: Path) -> None:
-        """Whole or not at all."""
+        """Writes the record atomically."""
         scratch = _folder(home) / "sandbox.json.new"
         scratch.write_text(json.dumps(asdict(self)), encoding="utf-8")
         scratch.replace(_folder(home) / "sandbox.json")
 
 
 def sandbox_system(name: str = wix_app.NAME) -> CreditSystem:
-    """The packaged system of that name, whatever folder of systems is in effect."""
+    """The packaged system of that name, even if another folder of systems is configured."""
     return load_system(name, PACKAGED)
 
 
 def up(
     home: Path, *, accounts: int = 2_000, seed: int = 1, fresh: bool = False, progress: Progress | None = None
 ) -> dict[str, str]:
-    """Servers running and data planted, so many accounts in each system; returns what to export to use them.
+    """Starts the servers and plants `accounts` accounts in each system. Returns the environment to export.
 
-    What is there already is kept, unless `fresh` or of another size or seed. A sandbox whose making was interrupted is
-    made again from the beginning.
+    An existing sandbox is kept unless `fresh` is set or its size or seed differs. An interrupted one is planted again.
     """
     server = EmbeddedPostgres(home)
-    with _alone(home):
+    with _lock(home):
         server.start()
         wanted = Sandbox(accounts=accounts, seed=seed, present="")
         found = Sandbox.read(home)
@@ -86,7 +85,7 @@ def up(
 
 
 def down(home: Path) -> bool:
-    """Both servers stopped, the data kept. Returns whether any was running."""
+    """Stops both servers and keeps the data. Returns whether any was running."""
     server = EmbeddedPostgres(home)
     ran = server.is_running()
     if _folder(home).is_dir():
@@ -97,7 +96,7 @@ def down(home: Path) -> bool:
 
 @contextmanager
 def running(home: Path) -> Iterator[dict[str, str]]:
-    """A planted sandbox's servers for a while, and what to export; only those that were started here are stopped."""
+    """Runs a planted sandbox's servers and yields the environment. Stops only servers that it started."""
     if not planted(home):
         raise _not_planted()
     with EmbeddedPostgres(home):
@@ -111,13 +110,13 @@ def running(home: Path) -> Iterator[dict[str, str]]:
 
 
 def planted(home: Path) -> tuple[str, ...]:
-    """The systems a complete sandbox of that working folder holds; none of one that was planted by an older program."""
+    """The systems in the sandbox of that working folder; empty for one that an older program planted."""
     found = Sandbox.read(home)
     return tuple(WORLDS) if found is not None and found.planting == PLANTING else ()
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What to export to use the sandbox. Raises ConfigurationError where it is not up."""
+    """The environment that uses the sandbox. Raises ConfigurationError if it is not running."""
     server, billing = EmbeddedPostgres(home), billing_process.running(_folder(home))
     if billing is None or not planted(home):
         raise ConfigurationError("sandbox: it is not running: start it with `credit-pipeline sandbox up`")
@@ -135,7 +134,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def truth(home: Path, name: str = wix_app.NAME) -> dict[str, Any]:
-    """What was planted in that system. Raises ConfigurationError where nothing was."""
+    """What was planted in that system. Raises ConfigurationError if nothing is planted."""
     if name not in planted(home):
         raise _not_planted()
     answers: dict[str, Any] = json.loads(truth_of(_world(home, name)).read_text(encoding="utf-8"))
@@ -147,12 +146,12 @@ def _not_planted() -> ConfigurationError:
 
 
 def _plant(home: Path, server: EmbeddedPostgres, wanted: Sandbox, progress: Progress | None) -> None:
-    """Products, past, truth and billing from nothing. The record that it is complete comes last."""
+    """Plants everything from scratch. The record of completeness comes last."""
     present = datetime.now(UTC).replace(microsecond=0)
     (_folder(home) / "sandbox.json").unlink(missing_ok=True)
     billing_process.stop_process(_folder(home))
     systems = {_world(home, name): sandbox_system(name) for name in WORLDS}
-    for name in WORLDS:  # the audit begins anew with the database
+    for name in WORLDS:  # the audit restarts with the database
         Anchors(home.expanduser().resolve(), name).set_aside()
     plant(server, systems, accounts=wanted.accounts, seed=wanted.seed, present=present, progress=progress)
     replace(wanted, present=present.isoformat()).write(home)
@@ -164,7 +163,7 @@ def _start_billing(home: Path) -> None:
 
 
 def _pin(home: Path) -> None:
-    """Each database belongs to the billing account that answers for it: as `init` does, when billing can be asked."""
+    """Pins the billing account in each database, as `init` does. Needs the billing server."""
     exported = environment(home)
     for name in WORLDS:
         system = sandbox_system(name)
@@ -181,8 +180,8 @@ def _world(home: Path, name: str) -> Path:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """One process at a time plants; another waits and finds the work done."""
+def _lock(home: Path) -> Iterator[None]:
+    """Lets one process at a time plant."""
     folder = _folder(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:

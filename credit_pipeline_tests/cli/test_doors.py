@@ -26,7 +26,7 @@ def test_a_call_says_what_the_door_answered_and_what_goes_on(run: Run, doors: Sa
     ended = run("sandbox", "call", "wix_app", "opened", account, "--format", "json")
     assert (ended.status, ended.json["door"], ended.json["said"]) == (0, "request_sync", "accepted")
     ended = run("sandbox", "call", "wix_app", "button", account)
-    assert ended.out.startswith("wix_app: request_sync said waiting")
+    assert ended.out.startswith("wix_app: request_sync returned waiting")
     assert f"credit-pipeline sync wix_app {account}" in ended.out
     assert run("sandbox", "call", "bestauth", "webhook", "cus_nobody", "--format", "json").json["said"] == "recorded"
     record, *_ = run("webhooks", "bestauth", "list", "--format", "json").json["records"]

@@ -34,7 +34,7 @@ def test_a_counter_is_told_that_there_is_nothing_to_harden(run: Run) -> None:
 def test_two_scripts_are_not_printed_into_one_another(run: Run) -> None:
     ended = run("init", "bestauth", "--print-sql", "--print-hardening")
     assert (ended.status, ended.out) == (2, "")
-    assert "ask for one at a time" in ended.err
+    assert "give only one of them" in ended.err
 
 
 def test_the_walls_are_printed_for_a_dba(run: Run) -> None:
@@ -56,7 +56,7 @@ def test_a_pin_is_changed_by_a_person_with_a_reason(run: Run, option: str) -> No
 def test_what_changes_an_install_is_not_printed(run: Run, option: str) -> None:
     ended = run("init", "wix_app", "--print-sql", option, "--as", "eva", "--reason", "why")
     assert (ended.status, ended.out) == (2, "")
-    assert "changes an install and has no script" in ended.err
+    assert "changes an install and prints nothing" in ended.err
 
 
 def test_the_witness_is_put_there_and_taken_away_on_record(

@@ -181,7 +181,7 @@ def test_a_later_init_counts_and_names_what_it_leaves_behind(looking: Looking, m
     made = looking.run("init", "wix_app", "--format", "json")
     assert made.status == 0, made.err
     notes = made.json["notes"]
-    assert "that of the working folder counts no more and is not taken along" in notes[0]
+    assert "the history in the working folder is not carried over" in notes[0]
     assert f"unexplained_decrease of {looking.whole}" in notes[1]
     assert notes[2].endswith(f": {looking.short}")
     assert looking.run("init", "wix_app", "--format", "json").json["notes"] == []

@@ -45,7 +45,7 @@ def test_saying_it_twice_changes_nothing(run: Run, switch: Sandbox) -> None:
     again = run("stop", "wix_app", "--as", "ann", "--reason", "me too", "--format", "json")
     assert again.status == 0
     assert again.json == first | {"changed": False}
-    assert "was stopped before, and stays so" in run("stop", "wix_app", *EVA).out
+    assert "was stopped before, and remains so" in run("stop", "wix_app", *EVA).out
     run("resume", "wix_app", *EVA)
     ended = run("resume", "wix_app", *EVA)
     assert ended.status == 0

@@ -115,7 +115,7 @@ def test_three_logins_look_plan_approve_apply_and_take_back(walled: WalledSandbo
     approver = walled.as_only("approver")
     wrong = approver("approve", plan, "--digest", "00000000", "--as", "eva", "--reason", "read it")
     assert wrong.status == 2
-    assert "its digest does not begin so" in wrong.sentence
+    assert "--digest is not the beginning of its digest" in wrong.sentence
     approved = approver(
         "approve", plan, "--digest", digest[:10], "--as", "eva", "--reason", "read it", "--format", "json"
     )

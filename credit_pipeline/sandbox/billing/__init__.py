@@ -1,1 +1,1 @@
-"""The sandbox's billing server for Wix and Stripe: its process, its control door, and the faults it can show."""
+"""The sandbox's billing server for Wix and Stripe: its process, its control routes and its faults."""

@@ -1,7 +1,7 @@
-"""ports.Billing read straight from the sandbox's books, through the same parsers as the clients. No HTTP, no faults.
+"""Billing read directly from the sandbox's books, through the same parsers as the clients, without HTTP and faults.
 
-It writes the sandbox's past fast and drives the simulations; a lasting state of an instance (uninstalled, not found,
-lookup error) ends here as it does over HTTP.
+It makes planting fast and drives the simulations. Lasting states of an instance (uninstalled, not found, lookup error)
+have the same result as over HTTP.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ _EXPANDED = frozenset({"customer"})
 
 
 class BookBilling:
-    """The book as a billing provider. Changes of the book show in the next pull."""
+    """Wix's book as a billing provider. Changes of the book appear in the next pull."""
 
     provider = "wix"
     lists = False
@@ -48,10 +48,10 @@ class BookBilling:
         self._rows: dict[str, tuple[Instance, dict[str, Any]]] = {}
 
     def identity(self) -> Mapping[str, str]:
-        """A book is nobody's account; it is always the same."""
+        """A constant: a book belongs to no account."""
         return {"provider": self.provider, "account": "book"}
 
-    def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - the book is as it is now
+    def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:  # noqa: ARG002 - the book has only its present state
         """One row per id asked, in order. Raises SourceError for None, as the Wix client does."""
         if ids is None:
             raise SourceError("sandbox: Wix cannot list its instances: ask for those the store knows")
@@ -81,9 +81,9 @@ def _row_of(billing_id: BillingId, instance: Instance) -> dict[str, Any]:
 
 
 class StripeBookBilling:
-    """Stripe's book as a billing provider: the table and the level of the client over a server without faults.
+    """Stripe's book as a billing provider, with the rows and the level that the client gets from a faultless server.
 
-    The arguments are those of `StripeBilling`. What the book holds is parsed once; changes of it show in the next pull.
+    The arguments are those of the client. Rows are parsed once; changes of the book appear in the next pull.
     """
 
     provider = "stripe"
@@ -108,7 +108,7 @@ class StripeBookBilling:
 
     @classmethod
     def of(cls, book: StripeBook, system: CreditSystem) -> Self:
-        """The book read as that system reads Stripe."""
+        """The book, read with that system's configuration."""
         config = system.billing
         assert isinstance(config, StripeConfig), "Stripe's book is for a system billed by Stripe"
         return cls(
@@ -121,7 +121,7 @@ class StripeBookBilling:
         )
 
     def identity(self) -> Mapping[str, str]:
-        """A book is nobody's account; it is always the same."""
+        """A constant: a book belongs to no account."""
         return {"provider": self.provider, "account": "book"}
 
     def pull(self, ids: Sequence[BillingId] | None, now: datetime, progress: Progress | None = None) -> Pull:

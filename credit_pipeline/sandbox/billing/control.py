@@ -1,4 +1,4 @@
-"""The routes by which tests and demos steer the billing server: faults, and changes of its books. They need a token."""
+"""Control routes of the billing server: tests and demos set faults and change its books. They need a token."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +23,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class ControlApi:
-    """The guarded routes over the faults and both books; `stripe` is None where the server speaks no Stripe."""
+    """The control routes for the faults and both books. `stripe` is None for a server without Stripe."""
 
     def __init__(self, book: BillingBook, stripe: StripeBook | None, faults: FaultBook, token: str) -> None:
         self._book = book
@@ -42,7 +42,7 @@ class ControlApi:
         ]
 
     async def health(self, _: Request) -> Response:
-        """Whether the server runs, and how much its books hold."""
+        """That the server runs, and the size of its books."""
         stripe = {} if self._stripe is None else {"subscriptions": len(self._stripe)}
         return answer({"ok": True, "instances": len(self._book), **stripe})
 
@@ -52,23 +52,23 @@ class ControlApi:
 
     async def set_faults(self, request: Request) -> Response:
         """`{"clear": true, "add": [{"kind": …}, …]}`."""
-        asked = await json_object(request)
-        if asked.get("clear"):
+        body = await json_object(request)
+        if body.get("clear"):
             self._faults.clear()
-        for fault in asked.get("add", []):
+        for fault in body.get("add", []):
             self._faults.add(**fault)
         return answer({"ok": True})
 
     async def set_instances(self, request: Request) -> Response:
         """`{"put": {id: {…}}, "patch": {id: {…}}, "remove": [id, …]}`; the book's file is written at once."""
-        asked = await json_object(request)
-        for instance_id, values in asked.get("put", {}).items():
+        body = await json_object(request)
+        for instance_id, values in body.get("put", {}).items():
             self._book.put(instance_id, **values)
-        for instance_id, values in asked.get("patch", {}).items():
+        for instance_id, values in body.get("patch", {}).items():
             if self._book.get(instance_id) is None:
                 raise ConfigurationError(f"sandbox: no instance {instance_id}: put it before you patch it")
             self._book.patch(instance_id, **values)
-        self._book.remove(asked.get("remove", []))
+        self._book.remove(body.get("remove", []))
         self._book.save()
         return answer({"ok": True, "instances": len(self._book)})
 
@@ -79,12 +79,12 @@ class ControlApi:
         book = self._stripe
         if book is None:
             raise ConfigurationError("sandbox: this billing server has no book of Stripe's: start it with one")
-        asked = await json_object(request)
-        book.add(*_rows(asked.get("put", {})))
-        for row_id, values in asked.get("patch", {}).items():
+        body = await json_object(request)
+        book.add(*_rows(body.get("put", {})))
+        for row_id, values in body.get("patch", {}).items():
             found = book.get(row_id)
             book.patch(row_id, **(values if found is None else changes_from(type(found), values)))
-        book.remove(*asked.get("remove", []))
+        book.remove(*body.get("remove", []))
         book.save()
         return answer({"ok": True, "subscriptions": len(book)})
 

@@ -1,5 +1,6 @@
-"""How each fault looks on the wire. Most are ordinary responses; some need the socket itself. Which requests they hit
-is in `billing_faults`; what a provider calls its errors is its dialect, Wix's is here.
+"""The response of each fault. Most are ordinary responses; some write to the socket directly.
+
+A dialect holds a provider's own error objects and headers; Wix's is included.
 """
 
 import asyncio
@@ -21,21 +22,21 @@ from credit_pipeline.sandbox.billing.faults import Fault, FaultKind
 REQUEST_ID = "X-Wix-Request-Id"
 DRIP_S = 0.02
 DRIP_BYTES = 3_000
-"""A drip goes on for a minute: longer than any client should wait."""
+"""A drip takes a minute, longer than any client should wait."""
 HUGE_BYTES = 12_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What differs between the providers whose answers are spoilt."""
+    """What differs between providers in faulty responses."""
 
     request_id: str
-    """The header of every answer's id."""
+    """The header with the request id."""
     new_id: Callable[[], str]
     refusal: Callable[[Fault], Response | None]
-    """The error of a fault, where the fault is an error."""
+    """The error response of a fault, if the fault is an error."""
     about_another: Callable[[dict[str, Any], str], dict[str, Any]]
-    """A right answer turned into one about another id."""
+    """Changes a right answer into one about another id."""
 
 
 def application_error(status: int, code: str, *, headers: dict[str, str] | None = None) -> Response:
@@ -49,23 +50,23 @@ def application_error(status: int, code: str, *, headers: dict[str, str] | None 
 
 
 def answer(body: object, status: int = 200, *, headers: dict[str, str] | None = None) -> Response:
-    """JSON with a request id, as all of Wix's answers have one."""
+    """A JSON response of Wix, with a request id."""
     return json_response(body, status, headers=headers, dialect=WIX)
 
 
 def json_response(body: object, status: int, *, dialect: Dialect, headers: dict[str, str] | None = None) -> Response:
-    """JSON with a request id."""
+    """A JSON response with a request id."""
     return _with_id(dialect, json.dumps(body, allow_nan=False).encode(), "application/json", status, headers)
 
 
-def spoilt(
+def faulty_response(
     fault: Fault,
     request: Request,
     payload: Callable[[], dict[str, Any]],
     other_id: str,
     dialect: Dialect | None = None,
 ) -> Response:
-    """The response of a request that the fault hits; `payload` makes what the right answer would have been."""
+    """The response to a request that the fault hits. `payload` returns the right answer."""
     kind, dialect = fault.kind, dialect or WIX
     refusal = dialect.refusal(fault)
     if refusal is not None:
@@ -86,7 +87,7 @@ def spoilt(
     if kind is FaultKind.GZIP:
         packed = gzip.compress(json.dumps(payload()).encode())
         return _with_id(dialect, packed, "application/json", 200, {"Content-Encoding": "gzip"})
-    return _OnTheSocket(kind, json.dumps(payload()).encode(), f"{dialect.request_id}: {dialect.new_id()}")
+    return _SocketFault(kind, json.dumps(payload()).encode(), f"{dialect.request_id}: {dialect.new_id()}")
 
 
 def _wix_refusal(fault: Fault) -> Response | None:
@@ -118,8 +119,8 @@ def _with_id(dialect: Dialect, body: bytes, media: str, status: int, headers: di
     return Response(body, status, {dialect.request_id: dialect.new_id(), "Content-Type": media, **(headers or {})})
 
 
-class _OnTheSocket(Response):
-    """A fault below HTTP: writes to the connection itself and leaves it unusable."""
+class _SocketFault(Response):
+    """A fault below HTTP, which writes to the connection and leaves it unusable."""
 
     def __init__(self, kind: FaultKind, body: bytes, request_id: str) -> None:
         super().__init__()
@@ -158,7 +159,7 @@ async def _drip(transport: asyncio.Transport, byte: bytes) -> None:
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Ends the connection with RST instead of FIN."""
+    """Ends the connection with RST in place of FIN."""
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -1,4 +1,4 @@
-"""Which requests the sandbox's billing server spoils, counted. How each fault looks is in `billing_spoil`."""
+"""The faults of the sandbox's billing server: which requests they hit, and counters of both."""
 
 import hashlib
 import threading
@@ -11,14 +11,14 @@ from credit_pipeline.domain.errors import ConfigurationError
 TOKEN, INSTANCE, ANY = "token", "instance", "any"
 SUBSCRIPTIONS = "subscriptions"
 LISTINGS = frozenset({SUBSCRIPTIONS, "customers", "invoices", "lines", "subscription_items", "events"})
-"""Stripe's lists, each counted as one; `subscription`, `customer`, `invoice`, `event`, `account` are its other
-endpoints. A fault of endpoint `stripe` hits them all."""
+"""Stripe's list endpoints. Its others are `subscription`, `customer`, `invoice`, `event` and `account`. A fault of
+endpoint `stripe` hits all of them."""
 STRIPE = "stripe"
 WIX = frozenset({TOKEN, INSTANCE})
 
 
 class FaultKind(StrEnum):
-    """The ways an answer can go wrong."""
+    """The kinds of faulty answers."""
 
     LOOKUP_ERROR = "lookup_error"
     FLAKY = "flaky"
@@ -39,29 +39,29 @@ class FaultKind(StrEnum):
     EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a fault's name
     NOT_FOUND = "not_found"
     LOCK_TIMEOUT = "lock_timeout"
-    """429, though there were not too many requests."""
+    """429 without too many requests."""
     WRONG_LIVEMODE = "wrong_livemode"
-    """Rows of the other mode: of production where this is a sandbox, and the reverse."""
+    """Rows of the other mode: production rows in a sandbox, and the reverse."""
     OTHER_ORIGIN = "other_origin"
-    """A list whose url is on another host."""
+    """The list's url is on another host."""
     REPEATED_ROWS = "repeated_rows"
     """The page begins with the last row of the page before it."""
     CHANGED_ROWS = "changed_rows"
-    """The same, and the row says something else than it did there."""
+    """The same, and the row has changed."""
     LOST_PAGE = "lost_page"
-    """The next page's rows are left out."""
+    """The rows of the next page are missing."""
     EARLY_END = "early_end"
-    """`has_more` is false though there are more."""
+    """`has_more` is false although there are more rows."""
     ENDLESS = "endless"
-    """Behind the last row come invented ones, for ever."""
+    """After the last row, invented rows follow without end."""
     CYCLIC = "cyclic"
-    """Behind the last row comes the first one again, for ever."""
+    """After the last row, the list starts again, without end."""
     RESTART = "restart"
-    """The cursor is unknown, and so the list begins anew."""
+    """The cursor is unknown, so the list starts again."""
     FORGOTTEN_CURSOR = "forgotten_cursor"
-    """The cursor is unknown, which is an error."""
+    """The cursor is unknown, and the answer is an error."""
     EMPTY_PAGE = "empty_page"
-    """No rows, and yet `has_more`."""
+    """No rows, but `has_more` is true."""
 
 
 OF_PAGES = frozenset(
@@ -78,19 +78,19 @@ OF_PAGES = frozenset(
         FaultKind.EMPTY_PAGE,
     }
 )
-"""Faults of lists: they hit no other endpoint, and that of subscriptions unless another one is named."""
+"""Faults of list endpoints. They hit `subscriptions` unless another list is named."""
 _OF_STRIPE = OF_PAGES | {FaultKind.LOCK_TIMEOUT, FaultKind.WRONG_LIVEMODE}
 
-_USUAL_TIMES = {FaultKind.FLAKY: 2, FaultKind.RATE_LIMITED: 1, FaultKind.EXPIRED_TOKEN: 1, FaultKind.LOCK_TIMEOUT: 1}
+_DEFAULT_TIMES = {FaultKind.FLAKY: 2, FaultKind.RATE_LIMITED: 1, FaultKind.EXPIRED_TOKEN: 1, FaultKind.LOCK_TIMEOUT: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One kind of fault on some requests.
 
-    It hits the named instances, or every instance where none is named; of their requests, after the first `skip`, the
-    next `times` (None: all), and of those a seeded `share`. The same seed spoils the same requests whatever the order
-    of threads. At Stripe an instance is the row asked for; a list is of none, so all requests for it count together.
+    It hits the named instances, or every instance if none is named. Of their requests it skips the first `skip`, and
+    hits a seeded `share` of the next `times` (None: all). The same seed hits the same requests in any order of threads.
+    At Stripe an instance is the row asked for; a list has no instance, so all its requests are counted together.
     """
 
     kind: FaultKind
@@ -101,14 +101,14 @@ class Fault:
     endpoint: str = INSTANCE
     seed: int = 0
     retry_after: str | None = "1"
-    """Header of `rate_limited`; None for none."""
+    """The header of `rate_limited`; None omits it."""
     body: str | None = None
-    """Body of `bad_json`, instead of half an object."""
+    """The body of `bad_json`; by default half an object."""
     should_retry: bool | None = None
-    """Stripe's header of that name on its errors; None for the usual one."""
+    """Stripe's header of that name on errors; None for the default."""
 
     def hits(self, instance_id: str, endpoint: str, nth: int) -> bool:
-        """Whether the nth request (from 0) of this instance to this endpoint is spoilt."""
+        """Whether it hits the nth request (from 0) of this instance to this endpoint."""
         if self.instances is not None and instance_id not in self.instances:
             return False
         in_turn = self.skip <= nth and (self.times is None or nth < self.skip + self.times)
@@ -124,10 +124,10 @@ class Fault:
 
 
 def fault_from(values: dict[str, object]) -> Fault:
-    """A Fault from the control API's JSON, or from a test's keywords. `times` has a usual value for each kind."""
+    """A Fault from the control API's JSON or a test's keywords. The default of `times` depends on the kind."""
     try:
         kind = FaultKind(str(values["kind"]))
-        given = {"times": _USUAL_TIMES.get(kind), "endpoint": _usual_endpoint(kind)} | values
+        given = {"times": _DEFAULT_TIMES.get(kind), "endpoint": _default_endpoint(kind)} | values
         instances = given.pop("instances", None)
         named = frozenset(map(str, instances)) if isinstance(instances, list | tuple | set | frozenset) else None
         return Fault(**{**given, "kind": kind, "instances": named})  # type: ignore[arg-type]
@@ -138,14 +138,14 @@ def fault_from(values: dict[str, object]) -> Fault:
         ) from error
 
 
-def _usual_endpoint(kind: FaultKind) -> str:
+def _default_endpoint(kind: FaultKind) -> str:
     if kind is FaultKind.DOWN:
         return ANY
     return SUBSCRIPTIONS if kind in _OF_STRIPE else INSTANCE
 
 
 class FaultBook:
-    """The faults switched on, and counters of what was asked and what was spoilt."""
+    """The active faults, and counters of requests and of faulty answers."""
 
     def __init__(self) -> None:
         self.fired: Counter[str] = Counter()
@@ -154,13 +154,13 @@ class FaultBook:
         self._lock = threading.Lock()
 
     def add(self, kind: str, **values: object) -> None:
-        """Switches a fault on, from now."""
+        """Activates a fault."""
         fault = fault_from({"kind": kind, **values})
         with self._lock:
             self._faults.append((fault, Counter()))
 
     def clear(self) -> None:
-        """Switches all faults off; the counters stay."""
+        """Deactivates all faults. The counters stay."""
         with self._lock:
             self._faults.clear()
 
@@ -179,7 +179,7 @@ class FaultBook:
             return picked
 
     def count_fired(self, kind: FaultKind) -> None:
-        """Counts a fault that comes from the book and not from a switch."""
+        """Counts a fault that the book causes, not an active fault."""
         with self._lock:
             self.fired[kind.value] += 1
 

@@ -1,6 +1,6 @@
-"""Starting, finding and stopping a home's billing process. What it serves is in `billing`.
+"""Starts, finds and stops the billing process of a home.
 
-The process has a session of its own, logs into the home, and outlives the command that started it.
+The process has its own session, writes its log into the home, and outlives the command that started it.
 """
 
 import os
@@ -19,25 +19,23 @@ STOP_S = 5.0
 
 
 def state_path(home: Path) -> Path:
-    """Where a home's billing process describes itself."""
+    """The file in which a home's billing process describes itself."""
     return home / "billing_server.json"
 
 
 def log_path(home: Path) -> Path:
-    """Where it logs."""
+    """The file of its log."""
     return home / "billing_server.log"
 
 
 def running(home: Path) -> ServerState | None:
-    """The home's billing process, if it lives."""
+    """The home's billing process, if it runs."""
     state = ServerState.read(state_path(home))
     return state if state is not None and state.process() is not None else None
 
 
 def start_process(home: Path, book_path: Path, *, stripe_book: Path | None = None, port: int = 0) -> ServerState:
-    """The home's billing process over Wix's book and, where given, Stripe's; one that runs already over the same is
-    kept.
-    """
+    """Starts the home's billing process for Wix's and, if given, Stripe's book. Keeps one that serves the same."""
     earlier = running(home)
     if earlier is not None and earlier.serves(book_path, stripe_book):
         return earlier
@@ -56,7 +54,7 @@ def start_process(home: Path, book_path: Path, *, stripe_book: Path | None = Non
 
 
 def stop_process(home: Path) -> bool:
-    """Ends the home's billing process and waits for it. Returns whether there was one."""
+    """Stops the home's billing process and waits for its end. Returns whether there was one."""
     state = ServerState.read(state_path(home))
     process = state.process() if state is not None else None
     if process is None:
@@ -72,7 +70,7 @@ def stop_process(home: Path) -> bool:
 
 
 def _spawn(home: Path, book_path: Path, stripe_book: Path | None, port: int) -> int:
-    """Starts the process without a handle on it: it is meant to outlive us, which subprocess would warn about."""
+    """Starts the process without a handle: it outlives us, which subprocess would warn about."""
     log = os.open(log_path(home), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     command = [sys.executable, "-m", "credit_pipeline.sandbox.billing.server"]
@@ -96,7 +94,7 @@ def _spawn(home: Path, book_path: Path, stripe_book: Path | None, port: int) -> 
 
 
 def _ended(pid: int) -> bool:
-    """Whether our child ended; collects it if so."""
+    """Whether our child ended; reaps it if so."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

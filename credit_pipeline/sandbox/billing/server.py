@@ -34,16 +34,16 @@ HOST = "127.0.0.1"
 
 
 class _OpenConnection(H11Protocol):
-    """Hands each request its connection, so that a fault can break it."""
+    """Gives each request its connection, so that a fault can break it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Keeps the transport where the application finds it."""
+        """Stores the transport for the application."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
 
 class _AnnouncedServer(uvicorn.Server):
-    """Says that it serves only once it does and can be told to stop: whoever read the state may end it at once."""
+    """Announces itself only when it serves and can be stopped: a reader of the state may stop it at once."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -55,18 +55,16 @@ class _AnnouncedServer(uvicorn.Server):
 
 
 class _PromptServer(uvicorn.Server):
-    """Ends 10 ms after it is told to; uvicorn's own loop looks ten times a second, which a hundred tests would feel."""
+    """Stops within 10 ms; uvicorn's own loop takes 100 ms, which adds up over hundreds of tests."""
 
     async def main_loop(self) -> None:
-        """Serves until told to end."""
+        """Serves until it should exit."""
         while not self.should_exit:
             await asyncio.sleep(0.01)
 
 
 def new_credentials(app_secret: str | None = None, stripe_key: str | None = None) -> Credentials:
-    """The sandbox app with a random secret, a random restricted key of Stripe's test mode, and a random token for the
-    control API.
-    """
+    """The sandbox app's secret, a restricted key of Stripe's test mode and a token for the control API, all random."""
     return Credentials(
         app_id=APP_ID,
         app_secret=app_secret or secrets.token_urlsafe(24),
@@ -78,8 +76,8 @@ def new_credentials(app_secret: str | None = None, stripe_key: str | None = None
 class BillingServer:
     """A billing server in a thread, for tests: `with BillingServer(book) as server: … server.base_url`.
 
-    Wix serves `book`, Stripe `stripe`, each from an empty one where none is given. `stripe_version` is what Stripe
-    answers in where a request names no version.
+    Wix serves `book` and Stripe `stripe`; each is empty by default. `stripe_version` is the version for requests
+    without one.
     """
 
     def __init__(
@@ -109,11 +107,11 @@ class BillingServer:
 
     @property
     def base_url(self) -> str:
-        """Where the API is."""
+        """The URL of the API."""
         return f"http://{HOST}:{self.port}"
 
     def start(self) -> Self:
-        """Serves. Connections are accepted from the moment this object exists, and answered from now."""
+        """Starts to answer. Connections are accepted since the object was created."""
         self._thread.start()
         return self
 
@@ -135,7 +133,7 @@ class BillingServer:
 
 
 def serve(book_path: Path, state_path: Path, port: int, stripe_path: Path | None = None) -> None:
-    """Serves the books of files until SIGTERM or SIGINT, and says in the state file where."""
+    """Serves the books of files until SIGTERM or SIGINT, and writes its address to the state file."""
     listening = _listen(port)
     credentials = new_credentials(*known_secrets(state_path))
     state = ServerState.of_this_process(
@@ -146,7 +144,7 @@ def serve(book_path: Path, state_path: Path, port: int, stripe_path: Path | None
     )
     server = _AnnouncedServer(_config(application), lambda: state.write(state_path))
     with suppress(PermissionError):
-        os.setsid()  # a session of our own: the terminal's interrupt is for the command that started us
+        os.setsid()  # our own session: the terminal's Ctrl-C is for the command that started us
     # uvicorn stops gracefully and then raises the signal once more.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run(sockets=[listening])
@@ -159,14 +157,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--book", type=Path, required=True, help="file of the billing book")
     parser.add_argument("--stripe-book", type=Path, help="file of Stripe's book; without it no Stripe is served")
-    parser.add_argument("--state", type=Path, required=True, help="file that will say where the server is")
+    parser.add_argument("--state", type=Path, required=True, help="file to write the server's address to")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     given = parser.parse_args(arguments)
     serve(given.book, given.state, given.port, given.stripe_book)
 
 
 def _application(book: BillingBook, stripe: StripeBook | None, credentials: Credentials) -> Starlette:
-    """Both providers over one set of faults, at their usual rates."""
+    """Both providers with one set of faults and default rate limits."""
     faults = FaultBook()
     routes = BillingApi(book, faults, credentials).routes()
     if stripe is not None:

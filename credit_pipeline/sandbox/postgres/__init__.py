@@ -1,1 +1,1 @@
-"""The embedded Postgres server of the working folder: its programs, its start and its end."""
+"""The embedded Postgres server of the working folder: its programs, its start and its stop."""

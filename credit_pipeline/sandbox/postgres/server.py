@@ -1,10 +1,9 @@
 """The embedded Postgres: one server per working folder, started when needed, on a unix socket only.
 
-Its life lives here: data, start, stop, and what a killed server leaves behind. Which programs it is made of
-and as whom they run is in `postgres_programs.py`; tables, product data and others' connections are elsewhere.
+Creates its data, starts and stops it, and cleans up after a killed server. Knows no tables.
 
-Where root keeps its working folder closed to the server's account, the data is in a folder of its own under
-/var/tmp that the working folder links to. No other folder's permissions are ever changed.
+If root's working folder is closed to the server's account, the data is in a folder under /var/tmp, and the working
+folder links to it. No other folder's permissions are changed.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from psycopg import sql
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.sandbox.postgres.programs import OWN_FOLDERS, Programs
 
-_PORT = 5432  # only a part of the socket's file name, but without it libpq would obey the user's PGPORT
+_PORT = 5432  # part of the socket's file name; set because libpq would use the user's PGPORT otherwise
 # A socket's path may have about 100 bytes, and TMPDIR differs between processes that must find the same one.
 _SOCKETS = Path("/tmp")  # noqa: S108
-# Postgres 18 never ends a fast stop asked for while it recovers from a killed backend; then it is made to.
+# Postgres 18 never finishes a fast stop during recovery from a killed backend, so it is killed after this time.
 _STOP_SECONDS = "15"
 # fsync and synchronous_commit keep their defaults (a commit takes 0.2 ms): beside the sandbox's data, which
 # can be planted again, this server keeps the run history, which must survive a kill and a power cut.
@@ -51,7 +50,7 @@ _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"
 
 
 class EmbeddedPostgres:
-    """One server per working folder; as a context manager it stops at the end only what it started itself."""
+    """One server per working folder. As a context manager it stops the server only if it started it."""
 
     def __init__(self, home: Path) -> None:
         self._home = Path(home).expanduser().resolve()
@@ -72,7 +71,7 @@ class EmbeddedPostgres:
             self.stop()
 
     def url(self, database: str = "postgres") -> str:
-        """The libpq URL of a database; a start or a stop does not change it."""
+        """The libpq URL of a database. It stays the same over restarts."""
         return f"postgresql://postgres@/{quote(database, safe='')}?host={self._socket}&port={_PORT}"
 
     def is_running(self) -> bool:
@@ -84,11 +83,11 @@ class EmbeddedPostgres:
                 probe.connect(str(self._socket / f".s.PGSQL.{_PORT}"))
             except OSError:
                 return False
-        return self._own_words()[7:8] == ["ready"]
+        return self._pid_file()[7:8] == ["ready"]
 
     def start(self) -> None:
-        """Start the server unless it runs already, and wait for it; the first start makes its data."""
-        with self._alone():
+        """Start the server unless it runs, and wait for it. The first start creates its data."""
+        with self._lock():
             if self.is_running():
                 return
             data = self._data()
@@ -110,14 +109,14 @@ class EmbeddedPostgres:
             self._started_here = True
 
     def stop(self) -> None:
-        """Stop the server, whoever started it; open connections are ended."""
+        """Stop the server, whoever started it. Open connections are closed."""
         self._started_here = False
         if not self._folder.exists():
             return
-        with self._alone():
+        with self._lock():
             data = self._data()
-            if self._own_words():
-                with contextlib.suppress(StoreError):  # the leftovers of a killed server cannot be asked, only ended
+            if self._pid_file():
+                with contextlib.suppress(StoreError):  # what is left of a killed server does not answer
                     self._control(data, "-t", _STOP_SECONDS, "-m", "fast", "stop")
             self._end_leftovers(data)
 
@@ -132,14 +131,14 @@ class EmbeddedPostgres:
             shutil.rmtree(self._socket)
 
     def create_database(self, name: str) -> None:
-        """Make an empty database of that name unless there is one."""
-        # Two processes at once meet at the unique index of pg_database, past the check before it.
+        """Create an empty database of that name unless it exists."""
+        # Two concurrent processes can pass the existence check and collide at the unique index of pg_database.
         exists = contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)
         with psycopg.connect(self.url(), autocommit=True) as connection, exists:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         """Let one process at a time start or stop this folder's server."""
         try:
             if not self._folder.exists():
@@ -156,7 +155,7 @@ class EmbeddedPostgres:
             yield
 
     def _data(self) -> Path:
-        """The real path of the data folder, made if need be."""
+        """The real path of the data folder, created if it is missing."""
         place = self._folder / "data"
         if not place.exists():
             place.unlink(missing_ok=True)  # a link whose target was cleaned away
@@ -170,11 +169,11 @@ class EmbeddedPostgres:
         return place.resolve()
 
     def _control(self, data: Path, *arguments: str) -> None:
-        # pg_ctl hands paths to a shell between double quotes; from inside the folder there are none to misread.
+        # pg_ctl passes paths to a shell in double quotes. Run inside the folder, it passes none.
         self._programs.run("pg_ctl", "-D", ".", "-w", "-s", *arguments, inside=data)
 
     def _make_data(self, data: Path) -> None:
-        """Run initdb beside the data folder and swap it in whole, so that none is ever half made."""
+        """Run initdb beside the data folder, then move the result in place, so that it is never incomplete."""
         fresh = data.with_name("data.new")
         if fresh.exists():
             shutil.rmtree(fresh)
@@ -186,8 +185,8 @@ class EmbeddedPostgres:
         shutil.rmtree(data)
         fresh.rename(data)
 
-    def _own_words(self) -> list[str]:
-        """What the server wrote about itself, its state on line eight; nothing once it stopped in order."""
+    def _pid_file(self) -> list[str]:
+        """The lines of the server's pid file, with its state on line eight; empty after a clean stop."""
         try:
             text = (self._folder / "data" / "postmaster.pid").read_text()
         except OSError:
@@ -195,7 +194,7 @@ class EmbeddedPostgres:
         return [line.strip() for line in text.splitlines()]
 
     def _end_leftovers(self, data: Path) -> None:
-        """End what a killed server left: processes, and files naming ids that others may have by now."""
+        """Kill processes that a killed server left, and delete its files, which hold reusable ids."""
         if not (data / "postmaster.pid").exists():
             return
         processes = [process for process in psutil.process_iter() if _works_in(process, data)]
@@ -213,7 +212,7 @@ class EmbeddedPostgres:
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
-    """Whether it stands in the data folder, as every Postgres process does; zombies do not answer."""
+    """Whether its working directory is the data folder, as for every Postgres process. False for zombies."""
     try:
         return process.cwd() == str(folder)
     except (psutil.Error, OSError):

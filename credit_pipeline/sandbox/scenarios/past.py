@@ -1,7 +1,7 @@
-"""The sandbox's past: five weeks in which the real collector looked, the product lived, and then things went wrong.
+"""Writes the sandbox's past: five weeks of the product's life, with runs of the real collector at regular times.
 
-Every observation, mark and open event of the sandbox comes from the services themselves, run under an injected clock;
-only billing is read without HTTP. Nothing is written to our schema by hand.
+The services themselves, run with an injected clock, write every observation, mark and open event; only billing is read
+without HTTP. Nothing is written to our schema directly.
 """
 
 import logging
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from credit_pipeline.config.system import CreditSystem
-from credit_pipeline.sandbox.scenarios.wix_app.author import LAST_LOOK, WATCH
+from credit_pipeline.sandbox.scenarios.seeded_values import LAST_LOOK, WATCH
 from credit_pipeline.sandbox.scenarios.worlds import World
 from credit_pipeline.services.collect.collect import collect_balances, collect_identities, collect_subscriptions
 from credit_pipeline.services.collect.ports import Progress
@@ -19,8 +19,8 @@ from credit_pipeline.services.reconcile.reconcile import reconcile
 from credit_pipeline.services.report.report import Report
 
 
-def looks(present: datetime, spacing: timedelta) -> list[datetime]:
-    """When the collector looked, oldest first."""
+def run_times(present: datetime, spacing: timedelta) -> list[datetime]:
+    """The times of the past's runs, oldest first."""
     last = present - LAST_LOOK
     return [last - spacing * number for number in reversed(range((WATCH - LAST_LOOK) // spacing + 1))]
 
@@ -33,23 +33,23 @@ def write_past(
     present: datetime,
     progress: Progress | None = None,
 ) -> None:
-    """Lives through the watch and on to the present, and looks at it by the world's own gateways (`as_seen`)."""
+    """Plays the world up to the present, with a pipeline run at each run time. `gateways` are the world's own."""
     world.begin()
-    world.settle_down()
-    moments = looks(present, world.spacing)
+    world.refresh_statistics()
+    moments = run_times(present, world.spacing)
     with _silent(system):
         for number, now in enumerate(moments, 1):
             world.live(now)
-            report = look(system, gateways, now)
+            report = run_at(system, gateways, now)
             assert not report.refusals, report.refusals
             if progress is not None:
                 progress(number, len(moments))
     world.live(present)
-    world.settle_down()
+    world.refresh_statistics()
 
 
-def look(system: CreditSystem, gateways: Gateways, now: datetime, *, settle: bool = True) -> Report:
-    """One run at another time, scheduled unless it does not settle: collect, judge, remember."""
+def run_at(system: CreditSystem, gateways: Gateways, now: datetime, *, settle: bool = True) -> Report:
+    """One run of the pipeline at `now`: collect, judge, remember. `settle` as in a scheduled run."""
     run_id = f"past-{now:%Y%m%dT%H%M%S}"
     balances = collect_balances(gateways, run_id=run_id, now=now)
     identities = collect_identities(gateways, run_id=run_id, now=now)
@@ -59,7 +59,7 @@ def look(system: CreditSystem, gateways: Gateways, now: datetime, *, settle: boo
 
 @contextmanager
 def _silent(system: CreditSystem) -> Iterator[None]:
-    """The past's decisions are not news to anybody."""
+    """Mutes the decision log: the past's decisions are not news."""
     logger = logging.getLogger(f"credit_pipeline.{system.name}")
     before = logger.disabled
     logger.disabled = True

@@ -1,6 +1,6 @@
-"""What was planted: the right answer for every site, kept beside the data for tests, the demo and the curious.
+"""What was planted: the right answer for every subject, stored beside the data for tests and the demo.
 
-Only what the rules of semantics say, never what the code under test happens to find.
+It states what docs/semantics.md requires, never what the code under test finds.
 """
 
 import json
@@ -14,17 +14,17 @@ from typing import Any, Protocol
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted, State
 
 
-class Told(Protocol):
-    """A script, as far as the truth needs it."""
+class ScriptLike(Protocol):
+    """What the truth needs of a script."""
 
     @property
     def account_id(self) -> str:
-        """Whose it is."""
+        """The subject's account."""
         ...
 
     @property
     def billing_id(self) -> str | None:
-        """The id at billing, where the subject has no account in the store."""
+        """The id at billing, if the subject has no account in the store."""
         ...
 
     @property
@@ -34,14 +34,14 @@ class Told(Protocol):
 
     @property
     def planted(self) -> Planted | None:
-        """The right answer, where something is wrong."""
+        """The right answer, if something is wrong."""
         ...
 
 
 def truth_of(
-    scripts: Iterable[Told], states: Mapping[str, State], *, system: str, seed: int, present: datetime
+    scripts: Iterable[ScriptLike], states: Mapping[str, State], *, system: str, seed: int, present: datetime
 ) -> dict[str, Any]:
-    """The truth as JSON: counts per primary code, every broken site, and the healthy ones by kind."""
+    """The truth as JSON: counts per primary code, every broken subject, and the healthy ones by kind."""
     broken: list[dict[str, Any]] = []
     healthy: dict[str, list[str]] = {}
     population = 0
@@ -64,14 +64,14 @@ def truth_of(
 
 
 def save_truth(path: Path, truth: Mapping[str, Any]) -> None:
-    """Writes the file whole or not at all."""
+    """Writes the file atomically."""
     scratch = path.with_name(path.name + ".new")
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(truth, file)
     scratch.replace(path)
 
 
-def _account(script: Told, planted: Planted, state: State) -> dict[str, Any]:
+def _account(script: ScriptLike, planted: Planted, state: State) -> dict[str, Any]:
     relabelled = planted.auto(state) if planted.auto else state
     return {
         "account_id": script.account_id,

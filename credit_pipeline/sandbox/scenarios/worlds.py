@@ -1,8 +1,4 @@
-"""The planted systems, each as one thing that can be created, lived through and written down.
-
-What happens in them is told by the population files; when it is looked at, by `past.py`; where it runs, by
-`lifecycle.py`.
-"""
+"""The planted systems. A world holds one product with its users and its billing provider, and plays their life."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,10 +13,10 @@ from credit_pipeline.sandbox.scenarios.bestauth import population as bestauth_po
 from credit_pipeline.sandbox.scenarios.bestauth import product as bestauth
 from credit_pipeline.sandbox.scenarios.bestauth.life import BestauthLife, bill
 from credit_pipeline.sandbox.scenarios.bestauth.product import Bestauth
+from credit_pipeline.sandbox.scenarios.seeded_values import WATCH
 from credit_pipeline.sandbox.scenarios.truth import truth_of
 from credit_pipeline.sandbox.scenarios.wix_app import population
 from credit_pipeline.sandbox.scenarios.wix_app import product as wix_app
-from credit_pipeline.sandbox.scenarios.wix_app.author import WATCH
 from credit_pipeline.sandbox.scenarios.wix_app.life import Life, State, Step
 from credit_pipeline.sandbox.scenarios.wix_app.product import WixApp
 from credit_pipeline.sandbox.stripe.book import StripeBook
@@ -36,7 +32,7 @@ class Product(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def states(self) -> Mapping[str, State]:
-        """Every account as it stands, in a counter's words."""
+        """Every account as a counter."""
         ...
 
     def last_change(self) -> int:
@@ -49,48 +45,48 @@ class Product(Protocol):
 
 
 class World(Protocol):
-    """One product with its users and its billing provider, at a moment of the watch. A context manager."""
+    """One product with its users and its billing provider at one moment. A context manager."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     spacing: timedelta
-    """Between two looks of the past. Fewer looks make the sandbox sooner."""
+    """The time between two runs of the past. Fewer runs plant faster."""
 
     def as_seen(self, opened: Gateways) -> Gateways:
-        """The system's gateways as of the world's moment, with billing read from its book."""
+        """The system's gateways at the world's moment, with billing read from its book."""
         ...
 
     def create(self) -> None:
-        """The product's tables, in an empty database."""
+        """Creates the product's tables in an empty database."""
         ...
 
     def begin(self) -> None:
-        """All that is there when the watch begins."""
+        """Writes everything that exists when the watch begins."""
         ...
 
     def live(self, now: datetime) -> None:
-        """What happens from the last moment to this one, written to the product and to the provider's book."""
+        """Plays until `now`, and writes what happens to the product and to the provider's book."""
         ...
 
-    def settle_down(self) -> None:
-        """Fresh statistics after a bulk load."""
+    def refresh_statistics(self) -> None:
+        """Updates the planner's statistics after a bulk load."""
         ...
 
     def save_book(self, path: Path) -> None:
-        """The provider's book as a file, for the billing server."""
+        """Writes the provider's book to a file, for the billing server."""
         ...
 
     def truth(self) -> dict[str, Any]:
-        """The right answer for every subject as it stands now."""
+        """The right answer for every subject now."""
         ...
 
 
 class WixWorld:
     """The sites of wix_app."""
 
-    spacing = timedelta(hours=23)  # more than 24 hours would break a counter's proofs by history
+    spacing = timedelta(hours=23)  # more than 24 hours would void a counter's proofs by history
 
     def __init__(self, system: CreditSystem, url: str, *, accounts: int, seed: int, present: datetime) -> None:
         self._system, self._seed, self._present = system, seed, present
@@ -106,15 +102,15 @@ class WixWorld:
         self.app.__exit__()
 
     def as_seen(self, opened: Gateways) -> Gateways:
-        """Wix from its book; a counter is what it is whenever it is read."""
+        """Wix is read from its book. A counter's store has no time."""
         return replace(opened, billing=BookBilling(self.book))
 
     def create(self) -> None:
-        """The product's tables and its price list."""
+        """Creates the product's tables and its price list."""
         self.app.create(self._system.catalogue)
 
     def begin(self) -> None:
-        """The sites that are there when the watch begins."""
+        """Writes the sites that exist when the watch begins."""
         self.app.install(self.life.first())
 
     def live(self, now: datetime) -> None:
@@ -127,12 +123,12 @@ class WixWorld:
         if step.moved:
             self.app.move(step.moved.values())
 
-    def settle_down(self) -> None:
-        """Fresh statistics."""
-        self.app.settle_down()
+    def refresh_statistics(self) -> None:
+        """Updates the planner's statistics."""
+        self.app.refresh_statistics()
 
     def save_book(self, path: Path) -> None:
-        """Wix's book as a file."""
+        """Writes Wix's book to a file."""
         self.book.save(path)
 
     def truth(self) -> dict[str, Any]:
@@ -145,7 +141,7 @@ class WixWorld:
 class BestauthWorld:
     """The users of bestauth."""
 
-    spacing = timedelta(hours=71)  # a ledger remembers by itself
+    spacing = timedelta(hours=71)  # a ledger keeps its own history
 
     def __init__(self, system: CreditSystem, url: str, *, accounts: int, seed: int, present: datetime) -> None:
         self._system, self._seed, self._present = system, seed, present
@@ -163,16 +159,16 @@ class BestauthWorld:
         self.app.__exit__()
 
     def as_seen(self, opened: Gateways) -> Gateways:
-        """Stripe from its book, and the ledger read as far back as one did then."""
+        """Stripe is read from its book, and the ledger as of the world's moment."""
         store = LedgerStore(self._system, self._url, clock=lambda: self._now)
         return replace(opened, billing=StripeBookBilling.of(self.book, self._system), store=store)
 
     def create(self) -> None:
-        """The product's tables, functions and policies."""
+        """Creates the product's tables, functions and policies."""
         self.app.create()
 
     def begin(self) -> None:
-        """Everything that happened before the watch."""
+        """Writes everything that happened before the watch."""
         self.live(self._now)
 
     def live(self, now: datetime) -> None:
@@ -183,16 +179,16 @@ class BestauthWorld:
         if step.product:
             self.app.write(step.product)
 
-    def settle_down(self) -> None:
-        """Fresh statistics."""
-        self.app.settle_down()
+    def refresh_statistics(self) -> None:
+        """Updates the planner's statistics."""
+        self.app.refresh_statistics()
 
     def save_book(self, path: Path) -> None:
-        """Stripe's book as a file."""
+        """Writes Stripe's book to a file."""
         self.book.save(path)
 
     def truth(self) -> dict[str, Any]:
-        """What was planted; users outside the population are left out."""
+        """What was planted, without users outside the population."""
         counted = [script for script in self._scripts if script.counted]
         return truth_of(counted, self.life.states, system=self._system.name, seed=self._seed, present=self._present)
 

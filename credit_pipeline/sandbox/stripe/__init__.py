@@ -1,1 +1,1 @@
-"""Stripe's API as the sandbox serves it: the book of what it knows, its objects, lists and errors."""
+"""Stripe's API as the sandbox serves it: its book, objects, lists and errors."""

@@ -1,6 +1,6 @@
-"""The sandbox's Stripe as ASGI routes: who may ask, how often, under which version, for what.
+"""The sandbox's Stripe as ASGI routes: authentication, rate limit, API version, endpoints.
 
-GET only: the key is a restricted one that reads. The lists are in `stripe_lists`, the objects in `stripe_objects`.
+GET only: the key is restricted to reading.
 """
 
 import base64
@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from credit_pipeline.sandbox.billing.fault_responses import json_response, spoilt
+from credit_pipeline.sandbox.billing.fault_responses import faulty_response, json_response
 from credit_pipeline.sandbox.billing.faults import OF_PAGES, Fault, FaultBook, FaultKind
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.errors import STRIPE, Refused, limited, missing
-from credit_pipeline.sandbox.stripe.faulty_pages import other_mode, spoilt_page
+from credit_pipeline.sandbox.stripe.faulty_pages import faulty_page, other_mode
 from credit_pipeline.sandbox.stripe.lists import Listing, Object, StripeLists
 from credit_pipeline.sandbox.stripe.objects import StripeObjects
 from credit_pipeline.sandbox.stripe.query import Cursor, Query
@@ -33,8 +33,8 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """One request understood: its endpoint's name, the row it names, and what makes its right answer."""
+class _Call:
+    """A parsed request: its endpoint, the row it names, and the source of its right answer."""
 
     endpoint: str
     row_id: str = ""
@@ -43,7 +43,7 @@ class _Asked:
     one: Callable[[], Object] | None = None
 
     def body(self) -> Object:
-        """The right answer. Raises Refused where that is an error."""
+        """The right answer. Raises Refused if it is an error."""
         if self.listing is not None:
             return self.listing.body(self.cursor)
         assert self.one is not None, "a request is for a list or for one object"
@@ -51,9 +51,9 @@ class _Asked:
 
 
 class StripeApi:
-    """The endpoints over one book and one set of faults. `clock` gives seconds since the epoch.
+    """The endpoints for one book and one set of faults. `clock` returns seconds since the epoch.
 
-    `version` is the account's own: what a request without the header is answered in.
+    `version` is the account's default, used for requests without the header.
     """
 
     def __init__(
@@ -79,23 +79,23 @@ class StripeApi:
         return [Route("/v1/{path:path}", self.answer, methods=_METHODS)]
 
     async def answer(self, request: Request) -> Response:
-        """One request: key, method, version, endpoint, parameters; then a fault, the rate, or the right answer."""
+        """Checks key, method, version, endpoint and parameters; then answers with a fault, 429 or the right answer."""
         version = request.headers.get(VERSION_HEADER, self._version)
         try:
             self._authorize(request, version)
-            response = self._served(request, self._understood(request, version))
+            response = self._response_to(request, self._parsed(request, version))
         except Refused as refused:
             response = refused.response
         if version_date(version) is not None:
             response.headers.setdefault(VERSION_HEADER, version)
         return response
 
-    def _served(self, request: Request, asked: _Asked) -> Response:
-        fault = self._faults.pick(asked.row_id, asked.endpoint)
+    def _response_to(self, request: Request, call: _Call) -> Response:
+        fault = self._faults.pick(call.row_id, call.endpoint)
         if fault is not None:
-            return _spoilt(fault, request, asked)
-        self._limit(asked.endpoint)
-        return json_response(asked.body(), 200, dialect=STRIPE)
+            return _faulty(fault, request, call)
+        self._limit(call.endpoint)
+        return json_response(call.body(), 200, dialect=STRIPE)
 
     def _authorize(self, request: Request, version: str) -> None:
         given = _key_of(request.headers.get("Authorization", ""))
@@ -109,18 +109,18 @@ class StripeApi:
         if version_date(version) is None:
             raise Refused(400, f"Invalid Stripe API version: {version[:40]}")
 
-    def _understood(self, request: Request, version: str) -> _Asked:
+    def _parsed(self, request: Request, version: str) -> _Call:
         query = Query(request.query_params.multi_items())
         objects = StripeObjects(book=self._book, version=version)
         lists = StripeLists(book=self._book, objects=objects)
         parts = request.path_params["path"].split("/")
-        asked = self._list(parts, query, lists) or self._one(parts, query, objects)
-        if asked is None:
+        call = self._list(parts, query, lists) or self._one(parts, query, objects)
+        if call is None:
             raise Refused(404, f"Unrecognized request URL ({request.method}: {request.url.path[:80]}).")
         query.finish()
-        return asked
+        return call
 
-    def _list(self, parts: list[str], query: Query, lists: StripeLists) -> _Asked | None:
+    def _list(self, parts: list[str], query: Query, lists: StripeLists) -> _Call | None:
         match parts:
             case ["subscriptions"]:
                 listing = lists.subscriptions(query)
@@ -137,12 +137,12 @@ class StripeApi:
                 if invoice is None:
                     raise missing("invoice", row_id)
                 listing = lists.lines(invoice)
-                return _Asked(endpoint="lines", row_id=row_id, listing=listing, cursor=query.cursor())
+                return _Call(endpoint="lines", row_id=row_id, listing=listing, cursor=query.cursor())
             case _:
                 return None
-        return _Asked(endpoint=parts[0], listing=listing, cursor=query.cursor())
+        return _Call(endpoint=parts[0], listing=listing, cursor=query.cursor())
 
-    def _one(self, parts: list[str], query: Query, objects: StripeObjects) -> _Asked | None:
+    def _one(self, parts: list[str], query: Query, objects: StripeObjects) -> _Call | None:
         book = self._book
         match parts:
             case ["subscriptions", row_id]:
@@ -158,12 +158,12 @@ class StripeApi:
             case ["events", row_id]:
                 return _one("event", row_id, book.events.get, objects.event)
             case ["account"]:
-                return _Asked(endpoint="account", one=lambda: {"id": book.account, "object": "account"})
+                return _Call(endpoint="account", one=lambda: {"id": book.account, "object": "account"})
             case _:
                 return None
 
     def _limit(self, endpoint: str) -> None:
-        """Raises Refused for more requests a second than this endpoint allows."""
+        """Raises Refused for more requests per second than this endpoint allows."""
         times = self._asked.setdefault(endpoint, deque(maxlen=self._per_second))
         now = self._clock()
         if len(times) == self._per_second and now - times[0] < WINDOW_S:
@@ -171,26 +171,26 @@ class StripeApi:
         times.append(now)
 
 
-def _one(kind: str, row_id: str, get: Callable[[str], Any], make: Callable[[Any], Object]) -> _Asked:
+def _one(kind: str, row_id: str, get: Callable[[str], Any], make: Callable[[Any], Object]) -> _Call:
     def one() -> Object:
         row = get(row_id)
         if row is None:
             raise missing(kind, row_id)
         return make(row)
 
-    return _Asked(endpoint=kind, row_id=row_id, one=one)
+    return _Call(endpoint=kind, row_id=row_id, one=one)
 
 
-def _spoilt(fault: Fault, request: Request, asked: _Asked) -> Response:
+def _faulty(fault: Fault, request: Request, call: _Call) -> Response:
     if fault.kind is FaultKind.WRONG_LIVEMODE:
-        return json_response(other_mode(asked.body()), 200, dialect=STRIPE)
-    if fault.kind in OF_PAGES and asked.listing is not None:
-        return json_response(spoilt_page(fault.kind, asked.listing, asked.cursor), 200, dialect=STRIPE)
-    return spoilt(fault, request, asked.body, f"{asked.row_id}_other", STRIPE)
+        return json_response(other_mode(call.body()), 200, dialect=STRIPE)
+    if fault.kind in OF_PAGES and call.listing is not None:
+        return json_response(faulty_page(fault.kind, call.listing, call.cursor), 200, dialect=STRIPE)
+    return faulty_response(fault, request, call.body, f"{call.row_id}_other", STRIPE)
 
 
 def _key_of(authorization: str) -> str:
-    """The key of either scheme; empty where there is none."""
+    """The key of either scheme; empty if there is none."""
     scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip()

@@ -1,6 +1,6 @@
-"""What the sandbox's Stripe knows: customers, subscriptions, invoices and events, in memory and in a JSON file.
+"""The book of the sandbox's Stripe: customers, subscriptions, invoices and events, in memory and in a JSON file.
 
-Instants are UTC datetimes here and whole unix seconds in the file and on the wire.
+Instants are UTC datetimes in memory, and whole unix seconds in the file and on the wire.
 """
 
 import threading
@@ -11,14 +11,14 @@ from typing import Any, Self
 
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.sandbox.stripe.file import KINDS, Stored, read, write
-from credit_pipeline.sandbox.stripe.ordered_rows import Shelf
+from credit_pipeline.sandbox.stripe.ordered_rows import OrderedRows
 from credit_pipeline.sandbox.stripe.rows import ACCOUNT, Customer, Event, Invoice, Item, Row, Subscription
 
 
 class StripeBook:
     """One Stripe account. Safe to change from one thread while another serves from it.
 
-    `add` sets a row whole, new or known; what is never added, Stripe does not know.
+    `add` sets a whole row, new or known.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class StripeBook:
         self.livemode = livemode
         self.account = account
         lock = threading.RLock()
-        self.customers: Shelf[Customer] = Shelf(lock)
-        self.subscriptions: Shelf[Subscription] = Shelf(lock, "customer")
-        self.invoices: Shelf[Invoice] = Shelf(lock, "customer", "subscription")
-        self.events: Shelf[Event] = Shelf(lock)
+        self.customers: OrderedRows[Customer] = OrderedRows(lock)
+        self.subscriptions: OrderedRows[Subscription] = OrderedRows(lock, "customer")
+        self.invoices: OrderedRows[Invoice] = OrderedRows(lock, "customer", "subscription")
+        self.events: OrderedRows[Event] = OrderedRows(lock)
         self._prices: dict[str, Item] = {}
         self._saving = threading.Lock()
         self.add(*customers, *subscriptions, *invoices, *events)
@@ -59,7 +59,7 @@ class StripeBook:
         )
 
     def save(self, path: Path | None = None) -> None:
-        """Writes the file whole or not at all; readable by its owner only. Without any path nothing is written."""
+        """Writes the file atomically, readable by its owner only. Without a path nothing is written."""
         target = path or self.path
         if target is None:
             return
@@ -69,7 +69,7 @@ class StripeBook:
             self.path = target
 
     def add(self, *rows: Row) -> None:
-        """Sets rows, each whole."""
+        """Sets whole rows."""
         for row in rows:
             if isinstance(row, Customer):
                 self.customers.put(row)
@@ -83,7 +83,7 @@ class StripeBook:
                 self.events.put(row)
 
     def patch(self, row_id: str, **values: Any) -> None:
-        """Changes some values of a row that exists, of whatever kind. Raises ConfigurationError where it cannot."""
+        """Changes some values of an existing row of any kind. Raises ConfigurationError if it cannot."""
         found = self.get(row_id)
         if found is None:
             raise ConfigurationError(f"sandbox: Stripe's book has no {row_id}: add it before you patch it")
@@ -93,13 +93,13 @@ class StripeBook:
             raise ConfigurationError(f"sandbox: {row_id} cannot be patched: {error}") from error
 
     def remove(self, *row_ids: str) -> None:
-        """Forgets rows, as if Stripe had never known them; unknown ids are ignored."""
+        """Removes rows as if they had never existed. Unknown ids are ignored."""
         for row_id in row_ids:
-            for shelf in (self.customers, self.subscriptions, self.invoices, self.events):
-                shelf.pop(row_id)
+            for table in (self.customers, self.subscriptions, self.invoices, self.events):
+                table.pop(row_id)
 
     def get(self, row_id: str) -> Row | None:
-        """The customer, subscription, invoice or event of that id; None where there is none."""
+        """The customer, subscription, invoice or event of that id, or None."""
         return (
             self.customers.get(row_id)
             or self.subscriptions.get(row_id)
@@ -108,9 +108,9 @@ class StripeBook:
         )
 
     def price(self, price_id: str) -> Item | None:
-        """An item of that price, as last added; None for a price that no subscription ever had."""
+        """The last added item of that price; None if no subscription ever had it."""
         return self._prices.get(price_id)
 
     def __len__(self) -> int:
-        """How many subscriptions there are."""
+        """The number of subscriptions."""
         return len(self.subscriptions)

@@ -1,4 +1,4 @@
-"""Stripe's error objects, and how the faults of `billing_faults` look in Stripe's words."""
+"""Stripe's error objects, and the errors that faults cause at Stripe."""
 
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ _INVALID = "invalid_request_error"
 
 
 class Refused(Exception):
-    """A request that Stripe answers with an error object. `code` and `param` may be absent, as they are there."""
+    """A request that Stripe answers with an error object. `code` and `param` are omitted if they are None."""
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class Refused(Exception):
 
     @property
     def response(self) -> Response:
-        """It as an answer."""
+        """The response."""
         return json_response(self.body, self.status, headers=self.headers, dialect=STRIPE)
 
 
 def missing(kind: str, row_id: str, *, param: str = "id", status: int = 404) -> Refused:
-    """The row asked for, or named by a parameter, is unknown."""
+    """The error for an unknown row, asked for or named by a parameter."""
     return Refused(status, f"No such {kind}: '{row_id}'", code="resource_missing", param=param)
 
 
 def limited(retry_after: str | None = None) -> Refused:
-    """Too many requests a second."""
+    """The error for too many requests per second."""
     headers = {"Stripe-Rate-Limited-Reason": "endpoint-rate"}
     if retry_after is not None:
         headers["Retry-After"] = retry_after
@@ -53,7 +53,7 @@ def limited(retry_after: str | None = None) -> Refused:
 
 
 def _refusal(fault: Fault) -> Response | None:
-    """The error object of a fault that is one."""
+    """The error response of a fault; None if the fault is no error."""
     refused = _refused(fault)
     if refused is None:
         return None

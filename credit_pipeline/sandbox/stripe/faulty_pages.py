@@ -1,6 +1,4 @@
-"""Pages of Stripe's lists, spoilt: rows twice, rows lost, lists that never end. Which requests are spoilt is in
-`billing_faults`; faults that are no page's are in `billing_spoil`.
-"""
+"""Faulty pages of Stripe's lists: repeated rows, lost rows, lists that never end."""
 
 import re
 from dataclasses import replace
@@ -14,8 +12,8 @@ ELSEWHERE = "https://billing.example.net"
 _INVENTED = "_invented_"
 
 
-def spoilt_page(kind: FaultKind, listing: Listing, cursor: Cursor) -> Object:
-    """The list object that the fault sends instead of the right one. Raises Refused where it sends an error."""
+def faulty_page(kind: FaultKind, listing: Listing, cursor: Cursor) -> Object:
+    """The list object that the fault sends in place of the right one. Raises Refused if it sends an error."""
     if kind is FaultKind.OTHER_ORIGIN:
         return listing.body(cursor) | {"url": ELSEWHERE + listing.url}
     if kind in (FaultKind.REPEATED_ROWS, FaultKind.CHANGED_ROWS):
@@ -39,14 +37,14 @@ def spoilt_page(kind: FaultKind, listing: Listing, cursor: Cursor) -> Object:
 
 
 def other_mode(value: Any) -> Any:
-    """The same objects, of the other mode."""
+    """The same objects in the other mode."""
     if isinstance(value, dict):
         return {name: not part if name == "livemode" else other_mode(part) for name, part in value.items()}
     return [other_mode(part) for part in value] if isinstance(value, list) else value
 
 
 def _repeated(listing: Listing, cursor: Cursor, *, changed: bool) -> Object:
-    """The row of the cursor once more, in front; on a first page its own first row."""
+    """The page with the cursor's row in front again; on a first page with its first row twice."""
     body = listing.body(cursor if cursor.limit == 1 else replace(cursor, limit=cursor.limit - 1))
     again = listing.one(cursor.after) if cursor.after is not None else next(iter(body["data"]), None)
     if again is None:

@@ -35,7 +35,7 @@ _INSTANTS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What a file holds."""
+    """The content of a file."""
 
     customers: list[Customer]
     subscriptions: list[Subscription]
@@ -46,13 +46,13 @@ class Stored:
 
 
 def unix(moment: datetime) -> int:
-    """Whole seconds since the epoch; a part of a second is cut off, since Stripe knows none."""
+    """Whole seconds since the epoch; fractions are cut off, as at Stripe."""
     assert moment.tzinfo is not None, "an instant needs its time zone"
     return int(moment.timestamp())
 
 
 def values_of(row: object) -> dict[str, Any]:
-    """A row as plain JSON values, without those that are the default."""
+    """A row as plain JSON values, without default values."""
     values: dict[str, Any] = {}
     for known in fields(row):  # type: ignore[arg-type]
         value = getattr(row, known.name)
@@ -63,17 +63,17 @@ def values_of(row: object) -> dict[str, Any]:
 
 
 def row_from(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """The row of plain values. Raises TypeError or ValueError for values of another shape."""
+    """The row with these plain values. Raises TypeError or ValueError for values of another shape."""
     return kind(**changes_from(kind, values))
 
 
 def changes_from(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values turned into a row's own, for some of its fields."""
+    """Plain values of some fields, converted to the row's types."""
     return {name: _own(kind, name, value) for name, value in values.items()}
 
 
 def read(path: Path) -> Stored:
-    """The rows of a file. Raises ConfigurationError where it is none."""
+    """The rows of a file. Raises ConfigurationError if it cannot be read."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         rows = {name: [row_from(kind, values) for values in stored[name]] for name, kind in KINDS.items()}
@@ -85,9 +85,9 @@ def read(path: Path) -> Stored:
 
 
 def write(book: Stored, path: Path) -> None:
-    """Writes the file whole or not at all; readable by its owner only, since it holds e-mail addresses.
+    """Writes the file atomically, readable by its owner only, since it holds e-mail addresses.
 
-    Rows are stored oldest first, so that rows of one instant keep their order.
+    Rows are stored oldest first, so that rows of the same instant keep their order.
     """
     stored: dict[str, Any] = {"livemode": book.livemode, "account": book.account}
     for name in KINDS:
@@ -95,7 +95,7 @@ def write(book: Stored, path: Path) -> None:
     scratch = path.with_name(path.name + ".new")
     handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(stored))  # in one piece: json.dump writes tiny ones, several times slower
+        file.write(json.dumps(stored))  # one string: json.dump writes many small parts and is several times slower
     scratch.replace(path)
 
 

@@ -1,4 +1,4 @@
-"""Stripe's lists: which rows a request is about, and a page of them. The rows' shapes are in `stripe_objects`."""
+"""Stripe's lists: the rows that a request selects, and one page of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.errors import Refused, missing
 from credit_pipeline.sandbox.stripe.file import unix
 from credit_pipeline.sandbox.stripe.objects import StripeObjects
-from credit_pipeline.sandbox.stripe.ordered_rows import RowT, Shelf
+from credit_pipeline.sandbox.stripe.ordered_rows import OrderedRows, RowT
 from credit_pipeline.sandbox.stripe.query import Cursor, Query
 from credit_pipeline.sandbox.stripe.rows import Invoice, Subscription
 
@@ -24,10 +24,10 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The rows that a request is about: `page` raises KeyError for an unknown cursor, `one` gives a row by id."""
+    """The rows that a request selects. `page` raises KeyError for an unknown cursor; `one` returns a row by id."""
 
     kind: str
-    """What one row is called in an error."""
+    """The name of one row in errors."""
     url: str
     page: Callable[[Cursor], tuple[list[Object], bool]]
     one: Callable[[str], Object | None]
@@ -45,20 +45,20 @@ class Listing:
         return {"object": "list", "data": list(rows), "has_more": more, "url": self.url}
 
     def unknown(self, cursor: Cursor) -> Refused:
-        """The error about a cursor that is no row."""
+        """The error for an unknown cursor."""
         param = "starting_after" if cursor.after is not None else "ending_before"
         return missing(self.kind, cursor.after or cursor.before or "", param=param, status=400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripeLists:
-    """The lists of one book under one API version. Each takes what it knows from the query."""
+    """The lists of one book in one API version. Each takes its own parameters from the query."""
 
     book: StripeBook
     objects: StripeObjects
 
     def subscriptions(self, query: Query) -> Listing:
-        """GET /v1/subscriptions. Without a status the canceled ones are left out."""
+        """GET /v1/subscriptions. Without a status, canceled ones are omitted."""
         status = query.word("status", _STATUSES | {"all", "ended"})
         customer = self._known(query, "customer", self.book.customers)
         price = query.text("price")
@@ -81,7 +81,7 @@ class StripeLists:
         )
 
     def customers(self, query: Query) -> Listing:
-        """GET /v1/customers, without those that were deleted."""
+        """GET /v1/customers, without deleted ones."""
         email, created = query.text("email"), query.range("created")
         return _listing(
             "customer",
@@ -150,10 +150,10 @@ class StripeLists:
             raise missing("subscription", subscription, param="subscription", status=400)
         return _part_listing("subscription item", "/v1/subscription_items", self.objects.items(known))
 
-    def _known(self, query: Query, name: str, shelf: Shelf[Any]) -> str | None:
-        """A parameter that names a row which has to exist."""
+    def _known(self, query: Query, name: str, table: OrderedRows[Any]) -> str | None:
+        """The value of a parameter that must name an existing row."""
         value = query.text(name)
-        if value is not None and value not in shelf:
+        if value is not None and value not in table:
             raise missing(name, value, param=name, status=400)
         return value
 
@@ -161,25 +161,25 @@ class StripeLists:
 def _listing(
     kind: str,
     url: str,
-    shelf: Shelf[RowT],
+    table: OrderedRows[RowT],
     matches: Callable[[RowT], bool],
     make: Callable[[RowT], Object],
     *,
     within: tuple[str, str] | None = None,
 ) -> Listing:
     def page(cursor: Cursor) -> tuple[list[Object], bool]:
-        rows, more = shelf.page(matches, limit=cursor.limit, after=cursor.after, before=cursor.before, within=within)
+        rows, more = table.page(matches, limit=cursor.limit, after=cursor.after, before=cursor.before, within=within)
         return [make(row) for row in rows], more
 
     def one(row_id: str) -> Object | None:
-        row = shelf.get(row_id)
+        row = table.get(row_id)
         return None if row is None else make(row)
 
     return Listing(kind=kind, url=url, page=page, one=one)
 
 
 def _part_listing(kind: str, url: str, parts: Sequence[Object]) -> Listing:
-    """The parts of one object, in its order."""
+    """The parts of one object, in their order."""
     by_id = {part["id"]: place for place, part in enumerate(parts)}
 
     def page(cursor: Cursor) -> tuple[list[Object], bool]:

@@ -1,6 +1,6 @@
-"""Stripe's objects as JSON, in the shapes of two API generations. What is asked for and how it travels is not here.
+"""Stripe's objects as JSON, in the shapes of two API generations.
 
-Since 2025-03-31 a period is sent on the subscription's items, and an invoice names its subscription below `parent`.
+Since 2025-03-31 the period is on the subscription's items, and an invoice names its subscription under `parent`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ from credit_pipeline.sandbox.stripe.rows import Customer, Event, Invoice, Line, 
 from credit_pipeline.sandbox.stripe.versions import VERSION, is_old
 
 EMBEDDED = 10
-"""How many rows a list inside an object holds; the others are fetched from the list's url."""
+"""The number of rows in a list inside an object; the others are fetched from the list's url."""
 
 
 def sublist(rows: Sequence[dict[str, Any]], url: str) -> dict[str, Any]:
-    """A list object inside another object: its first rows, and whether there are more."""
+    """A list object inside another object, with its first rows."""
     return {"object": "list", "data": list(rows[:EMBEDDED]), "has_more": len(rows) > EMBEDDED, "url": url}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripeObjects:
-    """The objects of one book under one API version."""
+    """The objects of one book in one API version."""
 
     book: StripeBook
     version: str = VERSION
@@ -35,7 +35,7 @@ class StripeObjects:
         return is_old(self.version)
 
     def customer(self, customer: Customer) -> dict[str, Any]:
-        """A customer; of a deleted one only that it was."""
+        """A customer; a deleted one has only its id and `deleted`."""
         if customer.deleted:
             return {"id": customer.id, "object": "customer", "deleted": True}
         return {
@@ -178,7 +178,7 @@ class StripeObjects:
         return [self._line(invoice, line) for line in invoice.lines]
 
     def event(self, event: Event) -> dict[str, Any]:
-        """An event; one that was not delivered is still pending."""
+        """An event. An undelivered one has a pending webhook."""
         return {
             "id": event.id,
             "object": "event",

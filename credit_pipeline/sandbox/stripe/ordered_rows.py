@@ -1,4 +1,4 @@
-"""Rows of one kind in Stripe's order, newest first, and pages of them by cursor. What the rows mean is not here."""
+"""Rows of one kind in Stripe's order, newest first, and pages of them by cursor."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,26 +7,26 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Dated(Protocol):
-    """What every row has."""
+    """What every row has: an id and a creation time."""
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The row's id."""
         ...
 
     @property
     def created(self) -> datetime:
-        """When it came to be."""
+        """When the object was created."""
         ...
 
 
 RowT = TypeVar("RowT", bound=Dated)
 
 
-class Shelf(Generic[RowT]):
-    """Rows by id, reverse chronological; of one instant, the one added later comes first.
+class OrderedRows(Generic[RowT]):
+    """Rows by id in reverse chronological order. Of rows of the same instant, the last added comes first.
 
-    Rows are found by the values of the `indexed` attributes without looking at the others. All methods hold `lock`.
+    The `indexed` attributes have an index. All methods hold `lock`.
     """
 
     def __init__(self, lock: threading.RLock, *indexed: str) -> None:
@@ -38,7 +38,7 @@ class Shelf(Generic[RowT]):
         self._stale = False
 
     def put(self, row: RowT) -> None:
-        """Sets a row, whole."""
+        """Sets a whole row."""
         with self._lock:
             known = self._rows.get(row.id)
             if known is not None:
@@ -51,7 +51,7 @@ class Shelf(Generic[RowT]):
                     groups.setdefault(value, {})[row.id] = None
 
     def pop(self, row_id: str) -> None:
-        """Forgets a row; an unknown id is ignored."""
+        """Removes a row. An unknown id is ignored."""
         with self._lock:
             known = self._rows.pop(row_id, None)
             if known is not None:
@@ -63,7 +63,7 @@ class Shelf(Generic[RowT]):
         return self._rows.get(row_id)
 
     def of(self, name: str, value: str) -> list[RowT]:
-        """The rows whose indexed attribute has that value, newest first."""
+        """The rows with that value of an indexed attribute, newest first."""
         with self._lock:
             return [self._rows[row_id] for row_id in self._group(name, value)]
 
@@ -76,8 +76,8 @@ class Shelf(Generic[RowT]):
         before: str | None = None,
         within: tuple[str, str] | None = None,
     ) -> tuple[list[RowT], bool]:
-        """At most `limit` rows that match, right behind the row `after` or right in front of the row `before`, and
-        whether there are more in that direction. A cursor need not match itself. Raises KeyError for an unknown one.
+        """At most `limit` matching rows, directly after the row `after` or directly before the row `before`, and
+        whether there are more in that direction. The cursor's row need not match. Raises KeyError if it is unknown.
 
         `within` is (attribute, value) of an index.
         """
@@ -91,7 +91,7 @@ class Shelf(Generic[RowT]):
             return found[:limit], len(found) > limit
 
     def __iter__(self) -> Iterator[RowT]:
-        """All rows as they are now, newest first."""
+        """A snapshot of all rows, newest first."""
         with self._lock:
             self._sort()
             return iter([self._rows[row_id] for row_id in self._ordered])

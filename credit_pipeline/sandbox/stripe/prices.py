@@ -1,4 +1,4 @@
-"""Stripe's prices as JSON: they exist only as part of an item or a line."""
+"""Stripe's prices as JSON, as they appear in items and lines."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def price(item: Item, *, livemode: bool) -> dict[str, Any]:
 
 
 def plan(item: Item, *, livemode: bool) -> dict[str, Any]:
-    """The older mirror of a price that items still carry."""
+    """The legacy form of a price, which items still have."""
     return {
         "id": item.price_id,
         "object": "plan",
@@ -43,5 +43,5 @@ def plan(item: Item, *, livemode: bool) -> dict[str, Any]:
 
 
 def product(price_id: str) -> str:
-    """The product of a price; each has one of its own."""
+    """The product of a price. Each price has its own."""
     return f"prod_{price_id.removeprefix('price_')}"

@@ -1,4 +1,4 @@
-"""The query parameters of Stripe's API, checked as Stripe checks them: one it does not know is an error."""
+"""The query parameters of Stripe's API, checked as Stripe does: an unknown parameter is an error."""
 
 import re
 from collections.abc import Iterable
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from credit_pipeline.sandbox.stripe.errors import Refused
 
 MAX_LIMIT = 100
-USUAL_LIMIT = 10
+DEFAULT_LIMIT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """Which page of a list is asked for."""
+    """The page of a list that a request asks for."""
 
-    limit: int = USUAL_LIMIT
+    limit: int = DEFAULT_LIMIT
     after: str | None = None
     before: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """Instants in unix seconds, each bound as given; no bound holds everything."""
+    """A range of unix seconds, with optional bounds."""
 
     at_least: int | None = None
     at_most: int | None = None
 
     def holds(self, second: int) -> bool:
-        """Whether an instant is inside."""
+        """Whether a second is in the range."""
         return (self.at_least is None or second >= self.at_least) and (self.at_most is None or second <= self.at_most)
 
 
 class Query:
-    """One request's parameters. What was never asked about is unknown to the endpoint: `finish` refuses it."""
+    """The parameters of one request. `finish` refuses those that the endpoint did not read."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._given: dict[str, list[str]] = {}
@@ -40,7 +40,7 @@ class Query:
             self._given.setdefault(re.sub(r"\[\d+\]$", "[]", name), []).append(value)
 
     def text(self, name: str) -> str | None:
-        """The value, of several the last; None where none was given."""
+        """The value, the last one of several; None if it is absent."""
         values = self._given.pop(name, None)
         if values is None:
             return None
@@ -49,7 +49,7 @@ class Query:
         return values[-1]
 
     def word(self, name: str, words: frozenset[str]) -> str | None:
-        """The value, one of a closed list."""
+        """The value, which must be one of `words`."""
         value = self.text(name)
         if value is not None and value not in words:
             known = ", ".join(sorted(words))
@@ -61,7 +61,7 @@ class Query:
         return self._given.pop(f"{name}[]", [])
 
     def flag(self, name: str) -> bool | None:
-        """True, False, or None where none was given."""
+        """True or False; None if it is absent."""
         value = self.word(name, frozenset({"true", "false"}))
         return None if value is None else value == "true"
 
@@ -75,7 +75,7 @@ class Query:
         return int(value)
 
     def range(self, name: str) -> Range:
-        """`name=…` for one second, or any of `name[gt]`, `[gte]`, `[lt]`, `[lte]`."""
+        """`name=…` for one second, or the bounds `name[gt]`, `[gte]`, `[lt]` and `[lte]`."""
         exactly = self.integer(name)
         above, below = self.integer(f"{name}[gt]"), self.integer(f"{name}[lt]")
         lower = [exactly, self.integer(f"{name}[gte]"), None if above is None else above + 1]
@@ -86,14 +86,14 @@ class Query:
         )
 
     def expand(self, allowed: frozenset[str]) -> frozenset[str]:
-        """The properties to expand, each one of those that can be."""
+        """The properties to expand, which must be in `allowed`."""
         asked = frozenset(self.many("expand"))
         for path in sorted(asked - allowed):
             raise Refused(400, f"This property cannot be expanded ({path}).", param="expand")
         return asked
 
     def cursor(self) -> Cursor:
-        """limit, and starting_after or ending_before."""
+        """`limit`, and `starting_after` or `ending_before`."""
         limit = self.integer("limit")
         if limit is not None and not 1 <= limit <= MAX_LIMIT:
             bound = "greater than or equal to 1" if limit < 1 else f"less than or equal to {MAX_LIMIT}"
@@ -102,9 +102,9 @@ class Query:
         after, before = self.text("starting_after"), self.text("ending_before")
         if after is not None and before is not None:
             raise Refused(400, "You may only specify one of these parameters: starting_after, ending_before.")
-        return Cursor(limit=USUAL_LIMIT if limit is None else limit, after=after, before=before)
+        return Cursor(limit=DEFAULT_LIMIT if limit is None else limit, after=after, before=before)
 
     def finish(self) -> None:
-        """Refuses the parameters that nobody asked about."""
+        """Refuses parameters that were not read."""
         for name in self._given:
             raise Refused(400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name)

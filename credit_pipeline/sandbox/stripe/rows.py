@@ -1,4 +1,4 @@
-"""What Stripe keeps, as rows: customers, subscriptions, invoices and events. Instants are UTC, amounts cents."""
+"""The rows of Stripe's book: customers, subscriptions, invoices and events. Instants are in UTC, amounts in cents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ ACCOUNT = "acct_1SandboxBestauth"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """A customer. A deleted one is answered by id, as Stripe does, and never listed."""
+    """A customer. A deleted one can be fetched by id, as at Stripe, but is not listed."""
 
     id: str
     email: str | None = None
@@ -21,7 +21,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One item of a subscription: a price, how many of it, and the period it is billed for. Amounts in cents."""
+    """One item of a subscription: a price, its quantity, and the billed period."""
 
     price_id: str
     lookup_key: str | None = None
@@ -51,18 +51,18 @@ class Subscription:
     trial_start: datetime | None = None
     trial_end: datetime | None = None
     pause_collection: str | None = None
-    """Its behaviour: keep_as_draft, mark_uncollectible or void."""
+    """The behavior: keep_as_draft, mark_uncollectible or void."""
     billing_cycle_anchor: datetime | None = None
     """None: `created`."""
     latest_invoice: str | None = None
     """None: the newest invoice of this subscription in the book."""
     period_on: Literal["items", "subscription"] = "items"
-    """Where the period is sent under a new API version; an old one always sends it on the subscription."""
+    """Where new API versions send the period; old ones always send it on the subscription."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of an invoice, in cents. `proration`: billed because the subscription changed in mid-period."""
+    """One line of an invoice. `proration`: billed because the subscription changed in mid-period."""
 
     id: str
     price_id: str
@@ -75,7 +75,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """An invoice. `credit_notes` is what was given back of it, in cents."""
+    """An invoice. `credit_notes` is the refunded amount."""
 
     id: str
     customer: str
@@ -91,7 +91,7 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An event. `object` is the snapshot as it goes over the wire."""
+    """An event. `object` is the snapshot in wire format."""
 
     id: str
     type: str

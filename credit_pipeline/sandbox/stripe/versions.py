@@ -1,4 +1,4 @@
-"""Which API version a request of Stripe's API is answered in, and what that changes."""
+"""Stripe's API versions, and the difference between old and new ones."""
 
 import re
 from datetime import UTC, date, datetime
@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime
 VERSION = "2026-10-28.endive"
 _PERIOD_ON_ITEMS = date(2025, 3, 31)
 _NAMED = date(2024, 9, 30)
-"""From this one on a version has a name."""
+"""Versions from this date on have a name."""
 
 
 def version_date(version: str) -> date | None:
-    """The date of an API version; None for a text that is none."""
+    """The date of an API version; None for an invalid one."""
     found = re.fullmatch(r"(\d{4}-\d{2}-\d{2})(\.[a-z]+)?", version, re.ASCII)
     if found is None:
         return None
@@ -22,6 +22,6 @@ def version_date(version: str) -> date | None:
 
 
 def is_old(version: str) -> bool:
-    """Whether periods are on the subscription, and invoices name their subscription on top."""
+    """Whether the period is on the subscription, and an invoice names its subscription at the top level."""
     known = version_date(version)
     return known is not None and known < _PERIOD_ON_ITEMS

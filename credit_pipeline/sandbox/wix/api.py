@@ -1,7 +1,6 @@
-"""The sandbox's Wix as ASGI routes: its two endpoints, and what they accept.
+"""The sandbox's Wix as ASGI routes: its two endpoints and their checks.
 
-Tokens are signed and carry their own end, so the server remembers none. Stripe's routes are in `stripe_api`, those that
-steer the server in `billing_control`, where it listens in `billing`.
+Tokens are signed and contain their expiry, so the server stores none.
 """
 
 import base64
@@ -20,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from credit_pipeline.sandbox.billing.fault_responses import answer, application_error, spoilt
+from credit_pipeline.sandbox.billing.fault_responses import answer, application_error, faulty_response
 from credit_pipeline.sandbox.billing.faults import INSTANCE, TOKEN, FaultBook, FaultKind
 from credit_pipeline.sandbox.wix.book import BillingBook, payload_of
 
@@ -31,7 +30,7 @@ WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What the server accepts: the Wix app's own id and secret, Stripe's key, and the token of the control API."""
+    """The credentials of the server: the Wix app's id and secret, Stripe's key, and the control API's token."""
 
     app_id: str
     app_secret: str
@@ -43,7 +42,7 @@ class Credentials:
 
 
 class BillingApi:
-    """The endpoints over one book and one set of faults. `clock` gives seconds since the epoch."""
+    """The endpoints for one book and one set of faults. `clock` returns seconds since the epoch."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class BillingApi:
         ]
 
     async def token(self, request: Request) -> Response:
-        """POST /oauth2/token: client credentials and an instance id for a token of four hours."""
+        """POST /oauth2/token: exchanges client credentials and an instance id for a token of four hours."""
         asked = await json_object(request)
         instance_id = asked.get("instance_id")
         if not isinstance(instance_id, str) or not instance_id:
@@ -84,11 +83,11 @@ class BillingApi:
         }
         fault = self._faults.pick(instance_id, TOKEN)
         if fault is not None:
-            return spoilt(fault, request, lambda: granted | {"instance": {}}, _other(instance_id))
+            return faulty_response(fault, request, lambda: granted | {"instance": {}}, _other(instance_id))
         return self._limited(instance_id) or answer(granted)
 
     async def instance(self, request: Request) -> Response:
-        """GET /apps/v1/instance: the instance that the token is of."""
+        """GET /apps/v1/instance: the instance of the token."""
         instance_id = self._instance_of(request.headers.get("Authorization", ""))
         if instance_id is None:
             return application_error(401, "UNAUTHENTICATED")
@@ -96,7 +95,7 @@ class BillingApi:
         payload = {"instance": {}} if known is None else payload_of(instance_id, known)
         fault = self._faults.pick(instance_id, INSTANCE)
         if fault is not None:
-            return spoilt(fault, request, lambda: payload, _other(instance_id))
+            return faulty_response(fault, request, lambda: payload, _other(instance_id))
         limited = self._limited(instance_id)
         if limited is not None:
             return limited
@@ -116,13 +115,13 @@ class BillingApi:
             return _oauth_error(400, "unsupported_grant_type", "use client_credentials")
         known = self._book.get(instance_id)
         if known is not None and known.uninstalled:
-            # Both statuses are seen in the wild for an app that was removed.
+            # Wix has been seen to send either status for an app that was removed.
             status = 400 if zlib.crc32(instance_id.encode()) % 4 == 0 else 403
             return _oauth_error(status, "invalid_grant", "the app is not installed")
         return None
 
     def _limited(self, instance_id: str) -> Response | None:
-        """429 without Retry-After, as documented, for more requests a minute than this instance may cause."""
+        """429 without Retry-After, as documented, for more requests per minute than an instance allows."""
         times = self._asked.setdefault(instance_id, deque(maxlen=self._per_minute))
         now = self._clock()
         if len(times) == self._per_minute and now - times[0] < WINDOW_S:
@@ -139,7 +138,7 @@ class BillingApi:
         return hmac.new(self._credentials.app_secret.encode(), data.encode(), hashlib.sha256).hexdigest()
 
     def _instance_of(self, authorization: str) -> str | None:
-        """The instance of a token that we signed and that has not expired; bare or after `Bearer`."""
+        """The instance of a valid token, with or without `Bearer` before it."""
         token = authorization.removeprefix("Bearer ")
         data, _, signature = token.removeprefix(TOKEN_PREFIX).rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(data).encode()):
@@ -157,7 +156,7 @@ def _other(instance_id: str) -> str:
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The request's body; empty where it is no JSON object."""
+    """The request's body; empty if it is not a JSON object."""
     try:
         body = json.loads(await request.body())
     except ValueError:

@@ -1,6 +1,6 @@
-"""What the sandbox's billing provider knows: app instances and their subscriptions, in memory and in a JSON file.
+"""The book of the sandbox's Wix: app instances and their subscriptions, in memory and in a JSON file.
 
-`payload` is the exact shape of Wix's Get App Instance. How it travels, and how it is spoilt on the way, is not here.
+`payload` is the exact shape of Wix's Get App Instance.
 """
 
 import json
@@ -18,10 +18,9 @@ from credit_pipeline.domain.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One app instance. Texts are what goes over the wire, so that a wrong one can be planted.
+    """One app instance. Texts are in wire format, so that wrong ones can be planted.
 
-    `uninstalled`, `not_found` and `lookup_error` are lasting states: no token, 404, and 500 for ever. They hold over
-    HTTP and in `BookBilling` alike.
+    `uninstalled`, `not_found` and `lookup_error` are lasting states: no token, 404, and 500 on every request.
     """
 
     is_free: bool = True
@@ -34,7 +33,7 @@ class Instance:
     """freeTrialInfo.status: IN_PROGRESS, ENDED or NOT_AVAILABLE."""
     free_trial_ends: str | None = None
     source: str = ""
-    """The coupon, where there is one."""
+    """The coupon, if there is one."""
     uninstalled: bool = False
     not_found: bool = False
     lookup_error: bool = False
@@ -45,13 +44,13 @@ _FIELDS = frozenset(field.name for field in fields(Instance))
 
 
 def wire_time(moment: datetime) -> str:
-    """An instant as Wix writes it: `2026-01-31T10:00:00.000Z`."""
+    """An instant in Wix's format: `2026-01-31T10:00:00.000Z`."""
     assert moment.tzinfo is not None, "an instant needs its time zone"
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class BillingBook:
-    """Instance id → Instance. An id that is not in the book is one the provider does not know (404).
+    """Instance id → Instance. Wix answers 404 for an id that is not in the book.
 
     Safe to change from one thread while another serves from it.
     """
@@ -75,7 +74,7 @@ class BillingBook:
         return cls(instances, path=path)
 
     def save(self, path: Path | None = None) -> None:
-        """Writes the file whole or not at all; readable by its owner only, since it holds e-mail addresses."""
+        """Writes the file atomically, readable by its owner only, since it holds e-mail addresses."""
         target = path or self.path
         if target is None:
             return
@@ -93,7 +92,7 @@ class BillingBook:
             self.path = target
 
     def put(self, instance_id: str, instance: Instance | None = None, **values: Any) -> None:
-        """Sets an instance, whole. Instants may be given as datetimes."""
+        """Sets a whole instance. Instants may be given as datetimes."""
         self._instances[instance_id] = replace(instance or Instance(), **_checked(values))
 
     def patch(self, instance_id: str, **values: Any) -> None:
@@ -101,17 +100,17 @@ class BillingBook:
         self._instances[instance_id] = replace(self._instances[instance_id], **_checked(values))
 
     def remove(self, instance_ids: Iterable[str]) -> None:
-        """Forgets instances; unknown ids are ignored."""
+        """Removes instances. Unknown ids are ignored."""
         for instance_id in instance_ids:
             self._instances.pop(instance_id, None)
 
     def get(self, instance_id: str) -> Instance | None:
-        """The instance, or None for an id the provider does not know."""
+        """The instance, or None for an unknown id."""
         return self._instances.get(instance_id)
 
     @property
     def ids(self) -> list[str]:
-        """All ids, in the order they were first put."""
+        """All ids, in the order of their creation."""
         return list(self._instances)
 
     def __len__(self) -> int:
@@ -123,7 +122,7 @@ class BillingBook:
 
 
 def payload_of(instance_id: str, instance: Instance) -> dict[str, Any]:
-    """The documented JSON: `billing` only where the instance is not free, no keys without a value."""
+    """The documented JSON. `billing` is absent for a free instance, and keys without a value are omitted."""
     answer: dict[str, Any] = {
         "appName": "SANDBOX_APP",
         "appVersion": "1.0.0",

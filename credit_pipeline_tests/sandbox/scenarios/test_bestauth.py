@@ -22,7 +22,7 @@ from credit_pipeline.sandbox.scenarios.bestauth.tables import (
     loses,
     shifts,
 )
-from credit_pipeline.sandbox.scenarios.wix_app.author import WATCH
+from credit_pipeline.sandbox.scenarios.seeded_values import WATCH
 from credit_pipeline.sandbox.scenarios.wix_app.life import State
 
 NOW = datetime(2026, 5, 20, 13, 17, tzinfo=UTC)

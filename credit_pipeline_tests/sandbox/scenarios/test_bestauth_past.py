@@ -12,8 +12,8 @@ from credit_pipeline.adapters.install.install import install
 from credit_pipeline.domain.corrections.correction import Correction, Lane
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
-from credit_pipeline.sandbox.scenarios.past import look, looks, write_past
-from credit_pipeline.sandbox.scenarios.wix_app.author import WATCH
+from credit_pipeline.sandbox.scenarios.past import run_at, run_times, write_past
+from credit_pipeline.sandbox.scenarios.seeded_values import WATCH
 from credit_pipeline.sandbox.scenarios.worlds import BestauthWorld
 from credit_pipeline.services.report.report import Mismatch, Report
 
@@ -37,7 +37,7 @@ class Lived:
             write_past(SYSTEM, gateways, world, present=PRESENT)
             self.rows = dict(world.app.states())
             changes = world.app.last_change()
-            self.report: Report = look(SYSTEM, gateways, PRESENT + timedelta(seconds=30), settle=False)
+            self.report: Report = run_at(SYSTEM, gateways, PRESENT + timedelta(seconds=30), settle=False)
             self.changed_by_looking = world.app.last_change() - changes
             product = world.life.product
             self.states = {account: product.state(account) for account in product.accounts()}
@@ -76,7 +76,7 @@ def test_looking_changes_nothing_of_the_product(lived: Lived) -> None:
 
 def test_every_look_was_complete_and_is_remembered(lived: Lived) -> None:
     seen = lived.query("SELECT as_of FROM credit_pipeline.snapshot ORDER BY as_of")
-    times = looks(PRESENT, BestauthWorld.spacing)
+    times = run_times(PRESENT, BestauthWorld.spacing)
     assert [as_of for (as_of,) in seen] == [*times, PRESENT + timedelta(seconds=30)]
     assert times[0] - (PRESENT - WATCH) < BestauthWorld.spacing
 

@@ -13,9 +13,9 @@ from credit_pipeline.domain.plans.periods import add_months
 from credit_pipeline.sandbox.scenarios.bestauth.life import BestauthLife, Script, bill
 from credit_pipeline.sandbox.scenarios.bestauth.population import BROKEN, HEALTHY, scripts
 from credit_pipeline.sandbox.scenarios.bestauth.tables import GRANT, Transaction
+from credit_pipeline.sandbox.scenarios.seeded_values import WATCH
 from credit_pipeline.sandbox.scenarios.truth import truth_of
 from credit_pipeline.sandbox.scenarios.wix_app import population
-from credit_pipeline.sandbox.scenarios.wix_app.author import WATCH
 from credit_pipeline.sandbox.scenarios.wix_app.life import State
 from credit_pipeline.sandbox.scenarios.wix_app.population import SMALLEST
 from credit_pipeline.sandbox.stripe.book import StripeBook

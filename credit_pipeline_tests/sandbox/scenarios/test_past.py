@@ -13,8 +13,8 @@ from credit_pipeline.adapters.install.install import install
 from credit_pipeline.domain.corrections.correction import Correction, Lane
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
-from credit_pipeline.sandbox.scenarios.past import look, looks, write_past
-from credit_pipeline.sandbox.scenarios.wix_app.author import WATCH
+from credit_pipeline.sandbox.scenarios.past import run_at, run_times, write_past
+from credit_pipeline.sandbox.scenarios.seeded_values import WATCH
 from credit_pipeline.sandbox.scenarios.worlds import WixWorld
 from credit_pipeline.services.report.report import Mismatch, Report
 
@@ -51,7 +51,7 @@ class Lived:
 
 def _check(gateways: Any) -> Report:
     """What `check` would say at the present: nothing is left to settle."""
-    return look(SYSTEM, gateways, PRESENT + timedelta(seconds=30), settle=False)
+    return run_at(SYSTEM, gateways, PRESENT + timedelta(seconds=30), settle=False)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def lived(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_no_look_is_more_than_a_day_after_the_one_before() -> None:
-    times = looks(PRESENT, WixWorld.spacing)
+    times = run_times(PRESENT, WixWorld.spacing)
     assert max(later - earlier for earlier, later in pairwise([*times, PRESENT])) < timedelta(hours=24)
     assert times[0] - (PRESENT - WATCH) < timedelta(hours=24)
     assert PRESENT - times[-1] == timedelta(hours=6)
@@ -88,7 +88,7 @@ def test_marks_are_assumed_by_the_first_look_and_adopted_by_later_ones(lived: Li
 
 def test_every_look_was_complete_and_is_remembered(lived: Lived) -> None:
     seen = lived.query("SELECT as_of FROM credit_pipeline.snapshot ORDER BY as_of")
-    assert [as_of for (as_of,) in seen] == [*looks(PRESENT, WixWorld.spacing), PRESENT + timedelta(seconds=30)]
+    assert [as_of for (as_of,) in seen] == [*run_times(PRESENT, WixWorld.spacing), PRESENT + timedelta(seconds=30)]
 
 
 def test_what_is_planted_is_found_with_code_lane_and_secondary_codes(lived: Lived) -> None:

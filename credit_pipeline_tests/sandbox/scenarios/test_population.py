@@ -10,11 +10,12 @@ from credit_pipeline.config.loader import PACKAGED, load_system
 from credit_pipeline.domain.codes import UNKNOWN, Code
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.plans.periods import period_at
+from credit_pipeline.sandbox.scenarios.seeded_values import WATCH, bought_before
 from credit_pipeline.sandbox.scenarios.truth import truth_of
-from credit_pipeline.sandbox.scenarios.wix_app.author import WATCH, Author, bought_before
 from credit_pipeline.sandbox.scenarios.wix_app.healthy import HEALTHY
 from credit_pipeline.sandbox.scenarios.wix_app.life import Life, Script, State
 from credit_pipeline.sandbox.scenarios.wix_app.population import BROKEN, SMALLEST, outcome, scripts
+from credit_pipeline.sandbox.scenarios.wix_app.scenario_builder import ScenarioBuilder
 from credit_pipeline.sandbox.wix.book import BillingBook
 
 CATALOGUE = load_system("wix_app", PACKAGED).catalogue
@@ -167,8 +168,8 @@ def test_nobody_spends_what_is_not_there_and_renewals_zero_what_was_used() -> No
 
 
 def test_a_site_installed_later_is_not_there_before() -> None:
-    author = Author(CATALOGUE, seed=1, present=PRESENT)
-    late = author.script("late", State("free", 100, 0), outcome(_written()[0])[1], installed=PRESENT)
+    builder = ScenarioBuilder(CATALOGUE, seed=1, present=PRESENT)
+    late = builder.script("late", State("free", 100, 0), outcome(_written()[0])[1], installed=PRESENT)
     life = Life([late], seed=1, start=PRESENT - WATCH)
     assert not life.until(PRESENT - timedelta(seconds=1)).installed
     assert list(life.until(PRESENT).installed) == [late.account_id]

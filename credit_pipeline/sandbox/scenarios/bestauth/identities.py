@@ -1,7 +1,7 @@
-"""Users, accounts and customers that do not find each other: missing links, conflicts, accounts of nobody.
+"""Users, accounts and customers that do not match: missing links, conflicts, accounts without a user.
 
-Each story carries its right answer by semantics §4: only the mapping and the metadata are evidence, and only where
-nothing contradicts them is a link written.
+Each story carries its right answer by semantics §4: only the mapping and the metadata are evidence, and a link is
+written only if nothing contradicts them.
 """
 
 from datetime import timedelta
@@ -9,16 +9,16 @@ from datetime import timedelta
 from credit_pipeline.sandbox.scenarios.bestauth.contract import FLOOR, MISSED, Contract
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.life import Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, Tale
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import BONUS, Link, User, adds, puts, shifts
 from credit_pipeline.sandbox.scenarios.wix_app.life import Change, Planted, State, give, relabel
 
 NEVER_HEARD = ("plan_mismatch", "status_mismatch", "grant_missing")
-"""What a first purchase lacks of which the product never heard."""
+"""The codes of a first purchase that the product never heard of."""
 
 
 def same(state: State) -> State:
-    """A correction that moves neither label nor points: a link, a status."""
+    """A correction that changes neither label nor points: a link, a status."""
     return state
 
 
@@ -33,10 +33,10 @@ def then(*changes: Change) -> Change:
     return all_of_them
 
 
-def metadata_only(tale: Tale) -> Script:
+def metadata_only(user: UserScenario) -> Script:
     """Nobody wrote the mapping; the app grants by the subscription's metadata."""
-    plan = paid_plan(tale)
-    subscriber(tale, plan, mapped=False).live()
+    plan = paid_plan(user)
+    subscriber(user, plan, mapped=False).live()
     planted = Planted(
         code="id_unmapped",
         lane="auto",
@@ -44,12 +44,12 @@ def metadata_only(tale: Tale) -> Script:
         auto=same,
         steps=("LinkIdentity",),
     )
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def metadata_only_free(tale: Tale) -> Script:
+def metadata_only_free(user: UserScenario) -> Script:
     """The same for a user who pays nothing."""
-    tale.names(tale.sign_up(mapped=False) + timedelta(minutes=1))
+    user.names(user.sign_up(mapped=False) + timedelta(minutes=1))
     planted = Planted(
         code="id_unmapped",
         lane="auto",
@@ -57,14 +57,14 @@ def metadata_only_free(tale: Tale) -> Script:
         auto=same,
         steps=("LinkIdentity",),
     )
-    return tale.told(planted)
+    return user.script(planted)
 
 
-def metadata_only_never_granted(tale: Tale) -> Script:
+def metadata_only_never_granted(user: UserScenario) -> Script:
     """The mapping failed, so the first grant failed too: paid, and without its points."""
-    at, plan = tale.teller.some_day(), paid_plan(tale)
-    tale.sign_up(mapped=False)
-    Contract(tale, plan, at, first=MISSED)
+    at, plan = user.builder.some_day(), paid_plan(user)
+    user.sign_up(mapped=False)
+    Contract(user, plan, at, first=MISSED)
     planted = Planted(
         code="id_unmapped",
         secondary=NEVER_HEARD,
@@ -73,76 +73,76 @@ def metadata_only_never_granted(tale: Tale) -> Script:
         auto=then(relabel(plan.label), give(plan.credits)),
         steps=("LinkIdentity", "SetPlan", "SetSubscription", "GrantCredits"),
     )
-    return tale.told(planted)
+    return user.script(planted)
 
 
-def same_id_only(tale: Tale) -> Script:
+def same_id_only(user: UserScenario) -> Script:
     """Pays, has 0 points, and only the same id in both worlds says whose the account is: a guess, never granted to."""
-    tale.account = tale.user
-    opened = tale.sign_up(mapped=False, welcome=False) + timedelta(seconds=3)
-    tale.do(opened, shifts(tale.account, 0))
-    Contract(tale, paid_plan(tale), tale.teller.some_day(), metadata={}, first=MISSED)
+    user.account = user.auth_id
+    opened = user.sign_up(mapped=False, welcome=False) + timedelta(seconds=3)
+    user.do(opened, shifts(user.account, 0))
+    Contract(user, paid_plan(user), user.builder.some_day(), metadata={}, first=MISSED)
     planted = Planted(
         code="id_unmapped",
         secondary=NEVER_HEARD,
         lane="review",
         note="layer 3 alone: a person must say whose account it is before anything is written",
     )
-    return tale.told(planted)
+    return user.script(planted)
 
 
-def same_id_only_free(tale: Tale) -> Script:
+def same_id_only_free(user: UserScenario) -> Script:
     """The same for a user who pays nothing."""
-    tale.account = tale.user
-    tale.sign_up(mapped=False)
+    user.account = user.auth_id
+    user.sign_up(mapped=False)
     planted = Planted(code="id_unmapped", lane="review", note="free, and only the same id says whose account it is")
-    return tale.told(planted)
+    return user.script(planted)
 
 
-def nobody(tale: Tale) -> Script:
+def nobody(user: UserScenario) -> Script:
     """Stripe names a user we do not know. A user of the same e-mail exists: a suggestion, not a link."""
-    tale.register()
-    Contract(tale, paid_plan(tale), tale.teller.some_day(), names=tale.teller.id(), local=False, first=MISSED)
+    user.register()
+    Contract(user, paid_plan(user), user.builder.some_day(), names=user.builder.id(), local=False, first=MISSED)
     planted = Planted(
         code="id_unmapped",
         lane="review",
         note="the subscription belongs to no user we know; the e-mail address is a suggestion for a person",
     )
-    return tale.told(planted, subject=f"customer:{tale.customer}")
+    return user.script(planted, subject=f"customer:{user.customer}")
 
 
-def account_unknown(tale: Tale) -> Script:
+def account_unknown(user: UserScenario) -> Script:
     """The metadata names an account that the store does not have."""
-    tale.register()
-    Contract(tale, paid_plan(tale), tale.teller.some_day(), first=MISSED)
+    user.register()
+    Contract(user, paid_plan(user), user.builder.some_day(), first=MISSED)
     planted = Planted(code="id_unmapped", lane="review", note="the account that the metadata names does not exist")
-    return tale.told(planted, subject=f"user:{tale.user}")
+    return user.script(planted, subject=f"user:{user.auth_id}")
 
 
-def conflict(tale: Tale) -> Script:
+def conflict(user: UserScenario) -> Script:
     """Mapping and metadata name different accounts: nothing is written until they agree."""
-    other, plan = tale.teller.id(), paid_plan(tale)
-    contract = subscriber(tale, plan, metadata={"resolved_supabase_user_id": other}).live()
-    if tale.random.random() < 0.5:
-        tale.do(contract.start, adds(other, 100, BONUS, text="welcome"))
+    other, plan = user.builder.id(), paid_plan(user)
+    contract = subscriber(user, plan, metadata={"resolved_supabase_user_id": other}).live()
+    if user.random.random() < 0.5:
+        user.do(contract.start, adds(other, 100, BONUS, text="welcome"))
     planted = Planted(code="id_conflict", lane="review", note="mapping and metadata name different accounts")
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def shared(tale: Tale) -> Script:
+def shared(user: UserScenario) -> Script:
     """Two users are mapped to one account."""
-    at = tale.sign_up()
-    second, later = tale.teller.id(), at + timedelta(hours=30)
-    tale.do(later, puts(User(second, f"user-{second[:13]}@example.com", later)))
-    tale.do(later, puts(Link(second, tale.account, later)))
-    return tale.told(Planted(code="id_shared", lane="review", note="two users are mapped to this account"))
+    at = user.sign_up()
+    second, later = user.builder.id(), at + timedelta(hours=30)
+    user.do(later, puts(User(second, f"user-{second[:13]}@example.com", later)))
+    user.do(later, puts(Link(second, user.account, later)))
+    return user.script(Planted(code="id_shared", lane="review", note="two users are mapped to this account"))
 
 
-def metadata_missing(tale: Tale) -> Script:
+def metadata_missing(user: UserScenario) -> Script:
     """Mapped, and the local subscription row's metadata does not name the account."""
-    plan = paid_plan(tale)
-    unnamed = tale.random.choice(({}, {"plan": "web"}, {"supabase_user_id": "undefined"}))
-    subscriber(tale, plan, metadata=unnamed).live()
+    plan = paid_plan(user)
+    unnamed = user.random.choice(({}, {"plan": "web"}, {"supabase_user_id": "undefined"}))
+    subscriber(user, plan, metadata=unnamed).live()
     planted = Planted(
         code="id_metadata_missing",
         lane="auto",
@@ -150,14 +150,14 @@ def metadata_missing(tale: Tale) -> Script:
         auto=same,
         steps=("SetResolvedId",),
     )
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def orphan(tale: Tale) -> Script:
+def orphan(user: UserScenario) -> Script:
     """An account with points that no user claims."""
-    at = tale.teller.ago(40 * 24, 300 * 24)
-    tale.do(at, adds(tale.account, tale.teller.some(1, 900), BONUS, text="welcome"))
-    return tale.told(Planted(code="orphan_balance", lane="review", note="points that belong to no user"))
+    at = user.builder.ago(40 * 24, 300 * 24)
+    user.do(at, adds(user.account, user.builder.some(1, 900), BONUS, text="welcome"))
+    return user.script(Planted(code="orphan_balance", lane="review", note="points that belong to no user"))
 
 
 IDENTITY_INCIDENTS = (

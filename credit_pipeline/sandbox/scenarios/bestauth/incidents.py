@@ -1,7 +1,6 @@
-"""Subscriptions about which product and Stripe disagree: missed webhooks, lost rows, unknown prices, two at once.
+"""Subscriptions that differ between product and Stripe: missed webhooks, lost rows, unknown prices, two at once.
 
-Each story carries its right answer by semantics §3, §6 and §7. What concerns a grant alone is in
-`bestauth_grants.py`.
+Each story carries its right answer by semantics §3, §6 and §7.
 """
 
 from dataclasses import replace
@@ -11,16 +10,16 @@ from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FLOOR, MI
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.identities import NEVER_HEARD, same, then
 from credit_pipeline.sandbox.scenarios.bestauth.life import Patch, Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, Tale
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import Tier, adds, drops, puts, relabels
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted, give, relabel
 
 
-def purchase_missed(tale: Tale) -> Script:
+def purchase_missed(user: UserScenario) -> Script:
     """The webhook of the first purchase never came: billed pro, tier free, no grant."""
-    at, plan = tale.teller.some_day(), paid_plan(tale)
-    tale.sign_up()
-    Contract(tale, plan, at, first=MISSED)
+    at, plan = user.builder.some_day(), paid_plan(user)
+    user.sign_up()
+    Contract(user, plan, at, first=MISSED)
     planted = Planted(
         code="plan_mismatch",
         secondary=NEVER_HEARD[1:],
@@ -29,14 +28,14 @@ def purchase_missed(tale: Tale) -> Script:
         auto=then(relabel(plan.label), give(plan.credits)),
         steps=("SetPlan", "SetSubscription", "GrantCredits"),
     )
-    return tale.told(planted, daily=2)
+    return user.script(planted, daily=2)
 
 
-def free_limits(tale: Tale) -> Script:
+def free_limits(user: UserScenario) -> Script:
     """Paid and granted, and the tier fell back to free: the user hits the free daily limit."""
-    plan = paid_plan(tale)
-    subscriber(tale, plan).live()
-    tale.do(tale.teller.some_day(), relabels(tale.account, tier="free"))
+    plan = paid_plan(user)
+    subscriber(user, plan).live()
+    user.do(user.builder.some_day(), relabels(user.account, tier="free"))
     planted = Planted(
         code="plan_mismatch",
         lane="auto",
@@ -44,13 +43,13 @@ def free_limits(tale: Tale) -> Script:
         auto=relabel(plan.label),
         steps=("SetPlan",),
     )
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def upgrade_missed(tale: Tale) -> Script:
+def upgrade_missed(user: UserScenario) -> Script:
     """The webhook of an upgrade in mid-period never came."""
-    pro, business, at = tale.teller.plan("pro"), tale.teller.plan("business"), tale.teller.some_day()
-    subscriber(tale, pro).live(at).change(at, business, MISSED)
+    pro, business, at = user.builder.plan("pro"), user.builder.plan("business"), user.builder.some_day()
+    subscriber(user, pro).live(at).change(at, business, MISSED)
     planted = Planted(
         code="plan_mismatch",
         secondary=("grant_missing",),
@@ -59,13 +58,13 @@ def upgrade_missed(tale: Tale) -> Script:
         auto=then(relabel(business.label), give(business.credits)),
         steps=("SetPlan", "GrantCredits"),
     )
-    return tale.told(planted, daily=spending(tale, pro), floor=FLOOR)
+    return user.script(planted, daily=spending(user, pro), floor=FLOOR)
 
 
-def downgrade_missed(tale: Tale) -> Script:
+def downgrade_missed(user: UserScenario) -> Script:
     """Went down in mid-period, and the product still says business: label only, points kept."""
-    pro, at = tale.teller.plan("pro"), tale.teller.some_day()
-    subscriber(tale, tale.teller.plan("business")).live(at).change(at, pro, MISSED, billed=False)
+    pro, at = user.builder.plan("pro"), user.builder.some_day()
+    subscriber(user, user.builder.plan("business")).live(at).change(at, pro, MISSED, billed=False)
     planted = Planted(
         code="plan_mismatch",
         lane="auto",
@@ -73,32 +72,32 @@ def downgrade_missed(tale: Tale) -> Script:
         auto=relabel(pro.label),
         steps=("SetPlan",),
     )
-    return tale.told(planted, daily=20, floor=FLOOR)
+    return user.script(planted, daily=20, floor=FLOOR)
 
 
-def price_unknown(tale: Tale) -> Script:
+def price_unknown(user: UserScenario) -> Script:
     """Moved to a price that is in no catalogue."""
-    plan = tale.teller.plan("pro")
-    contract = subscriber(tale, plan).live()
+    plan = user.builder.plan("pro")
+    contract = subscriber(user, plan).live()
     strange = replace(contract.item, price_id="price_bestauth_team_2", lookup_key=None)
-    contract.patch(tale.teller.some_day(), items=(strange,))
+    contract.patch(user.builder.some_day(), items=(strange,))
     planted = Planted(code="plan_unmapped", lane="review", note="the price is in no catalogue")
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def two_seats(tale: Tale) -> Script:
+def two_seats(user: UserScenario) -> Script:
     """Quantity 2: how many points that is, nobody said."""
-    plan = tale.teller.plan("pro")
-    subscriber(tale, plan, quantity=2).live()
+    plan = user.builder.plan("pro")
+    subscriber(user, plan, quantity=2).live()
     planted = Planted(code="plan_unmapped", lane="review", note="quantity 2, and the policy does not count seats")
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def row_missing(tale: Tale) -> Script:
+def row_missing(user: UserScenario) -> Script:
     """Live at Stripe, granted, and the product has no subscription row."""
-    plan = paid_plan(tale)
-    subscriber(tale, plan).live()
-    tale.do(tale.teller.some_day(), drops(Tier, tale.account))
+    plan = paid_plan(user)
+    subscriber(user, plan).live()
+    user.do(user.builder.some_day(), drops(Tier, user.account))
     planted = Planted(
         code="subscription_missing_locally",
         lane="auto",
@@ -106,47 +105,47 @@ def row_missing(tale: Tale) -> Script:
         auto=relabel(plan.label),
         steps=("SetPlan", "SetSubscription"),
     )
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def not_at_source(tale: Tale) -> Script:
+def not_at_source(user: UserScenario) -> Script:
     """The tier says pro, by hand perhaps; Stripe has no subscription of this user."""
-    at = tale.sign_up() + timedelta(hours=9)
-    tale.do(at, puts(Tier(tale.account, "pro", "active", at, at + timedelta(days=900), at)))
+    at = user.sign_up() + timedelta(hours=9)
+    user.do(at, puts(Tier(user.account, "pro", "active", at, at + timedelta(days=900), at)))
     planted = Planted(
         code="subscription_missing_at_source",
         lane="review",
         note="paid by the tier, unknown to Stripe: nothing is written",
     )
-    return tale.told(planted)
+    return user.script(planted)
 
 
-def ended_just_now(tale: Tale) -> Script:
+def ended_just_now(user: UserScenario) -> Script:
     """Ended at Stripe a few hours ago; the product still says paid. Seen once, acted on by nobody yet."""
-    at = tale.teller.lately()
-    subscriber(tale, paid_plan(tale)).live(at).end(at, heard=False)
+    at = user.builder.lately()
+    subscriber(user, paid_plan(user)).live(at).end(at, handled=False)
     planted = Planted(code="subscription_ended", lane="none", note="1 of 2: a second run a day later must agree")
-    return tale.told(planted)
+    return user.script(planted)
 
 
-def ended_days_ago(tale: Tale) -> Script:
+def ended_days_ago(user: UserScenario) -> Script:
     """Ended at Stripe more than a day ago; the label waits for a person, the points are kept."""
-    at = tale.teller.ago(90, 300)
-    subscriber(tale, paid_plan(tale)).live(at).end(at, heard=False)
+    at = user.builder.ago(90, 300)
+    subscriber(user, paid_plan(user)).live(at).end(at, handled=False)
     planted = Planted(
         code="subscription_ended",
         lane="approve",
         note="2 of 2: the label goes to free if a person says so, the points stay",
         approve=relabel("free"),
     )
-    return tale.told(planted)
+    return user.script(planted)
 
 
-def status_stale(tale: Tale) -> Script:
+def status_stale(user: UserScenario) -> Script:
     """Was overdue and paid; the product heard of the grant, and its status stayed past_due."""
-    plan = paid_plan(tale)
-    subscriber(tale, plan).live()
-    tale.do(tale.teller.some_day(), relabels(tale.account, status="past_due"))
+    plan = paid_plan(user)
+    subscriber(user, plan).live()
+    user.do(user.builder.some_day(), relabels(user.account, status="past_due"))
     planted = Planted(
         code="status_mismatch",
         lane="auto",
@@ -154,75 +153,75 @@ def status_stale(tale: Tale) -> Script:
         auto=same,
         steps=("SetSubscription",),
     )
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def two_at_once(tale: Tale) -> Script:
+def two_at_once(user: UserScenario) -> Script:
     """Bought business beside pro instead of upgrading: both are paid, both were granted."""
-    subscriber(tale, tale.teller.plan("pro")).live()
-    Contract(tale, tale.teller.plan("business"), tale.teller.some_day())
+    subscriber(user, user.builder.plan("pro")).live()
+    Contract(user, user.builder.plan("business"), user.builder.some_day())
     planted = Planted(
         code="multiple_live_subscriptions", lane="approve", note="pays twice: nothing is owed, one must be cancelled"
     )
-    return tale.told(planted, floor=FLOOR)
+    return user.script(planted, floor=FLOOR)
 
 
-def one_of_two_ending(tale: Tale) -> Script:
+def one_of_two_ending(user: UserScenario) -> Script:
     """The old subscription runs out while the new one goes on: judged on the new one."""
-    at = tale.teller.some_day()
-    subscriber(tale, tale.teller.plan("pro")).live().cancel_at_end(at - timedelta(minutes=4))
-    Contract(tale, tale.teller.plan("business"), at)
+    at = user.builder.some_day()
+    subscriber(user, user.builder.plan("pro")).live().cancel_at_end(at - timedelta(minutes=4))
+    Contract(user, user.builder.plan("business"), at)
     planted = Planted(
         code="multiple_live_subscriptions", lane="none", note="exactly one goes on, and the product agrees with it"
     )
-    return tale.told(planted, floor=FLOOR)
+    return user.script(planted, floor=FLOOR)
 
 
-def overdue(tale: Tale) -> Script:
+def overdue(user: UserScenario) -> Script:
     """The renewal's payment failed: no grant, no downgrade."""
-    plan, at = paid_plan(tale), tale.teller.ago(30, 10 * 24)
-    contract = subscriber(tale, plan, renewed=at).live(at - timedelta(seconds=1))
+    plan, at = paid_plan(user), user.builder.ago(30, 10 * 24)
+    contract = subscriber(user, plan, renewed=at).live(at - timedelta(seconds=1))
     contract.renewal(status="open")
     contract.patch(at + DRAFT, status="past_due")
-    tale.do(at + DRAFT + timedelta(seconds=20), relabels(tale.account, status="past_due"))
+    user.do(at + DRAFT + timedelta(seconds=20), relabels(user.account, status="past_due"))
     planted = Planted(code="dunning", lane="none", note="past_due: nothing is granted until it is paid")
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def paused(tale: Tale) -> Script:
+def paused(user: UserScenario) -> Script:
     """Collection is paused: Stripe still says active, and no invoice will be paid."""
-    plan, at = paid_plan(tale), tale.teller.some_day()
-    subscriber(tale, plan).live().patch(at, pause_collection="void")
+    plan, at = paid_plan(user), user.builder.some_day()
+    subscriber(user, plan).live().patch(at, pause_collection="void")
     planted = Planted(code="dunning", lane="none", note="paused: no grant and no downgrade")
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def refunded(tale: Tale) -> Script:
+def refunded(user: UserScenario) -> Script:
     """The period's payment was given back after its points were granted."""
-    plan = paid_plan(tale)
-    contract = subscriber(tale, plan).live()
-    tale.bill(tale.teller.some_day(), Patch(contract.last_invoice, {"credit_notes": contract.price}))
+    plan = paid_plan(user)
+    contract = subscriber(user, plan).live()
+    user.bill(user.builder.some_day(), Patch(contract.last_invoice, {"credit_notes": contract.price}))
     planted = Planted(code="refunded", lane="review", note="paid, granted, refunded: a person decides")
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def invoice_still_open(tale: Tale) -> Script:
+def invoice_still_open(user: UserScenario) -> Script:
     """The period began, its invoice is a draft yet: Stripe pays it about an hour later."""
-    at, plan = tale.teller.ago(0.3, 0.9), paid_plan(tale)
-    contract = subscriber(tale, plan, renewed=at).live(at - timedelta(seconds=1))
+    at, plan = user.builder.ago(0.3, 0.9), paid_plan(user)
+    contract = subscriber(user, plan, renewed=at).live(at - timedelta(seconds=1))
     contract.renewal(status="draft")
     planted = Planted(code="pending_settlement", lane="none", note="active, and its invoice is not paid yet")
-    return tale.told(planted, daily=spending(tale, plan), floor=FLOOR)
+    return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
 
-def gift_card(tale: Tale) -> Script:
+def gift_card(user: UserScenario) -> Script:
     """A type of transaction that the policy's map does not hold."""
-    tale.sign_up()
-    tale.do(tale.teller.some_day(), adds(tale.account, 250, "gift_card", text="promotion"))
+    user.sign_up()
+    user.do(user.builder.some_day(), adds(user.account, 250, "gift_card", text="promotion"))
     planted = Planted(
         code="balance_ledger_mismatch", lane="review", note="what a transaction of type gift_card is, nobody said"
     )
-    return tale.told(planted)
+    return user.script(planted)
 
 
 SUBSCRIPTION_INCIDENTS = (

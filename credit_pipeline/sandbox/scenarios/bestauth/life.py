@@ -1,6 +1,6 @@
-"""One user's life as a script, and the simulation that plays all scripts in three worlds: auth, points store, Stripe.
+"""Scripts of bestauth's subjects, and the simulation that plays them in the auth system, the points store and Stripe.
 
-Pure: no database, no clock. Whose life it is, and what credit_pipeline must make of it, is told in the story files.
+Pure: no database, no clock.
 """
 
 import random
@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from credit_pipeline.sandbox.scenarios.bestauth.tables import Changes, Deed, Product
+from credit_pipeline.sandbox.scenarios.bestauth.tables import Action, Changes, Product
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted, State
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.rows import Row
 
 UNKNOWN = State(None, None, None)
-"""How a subject stands that has no account in the store."""
+"""The state of a subject without an account in the store."""
 
 
 class Patch(NamedTuple):
-    """Some values of a row that Stripe knows."""
+    """A change of some values of a Stripe object."""
 
     row_id: str
     values: Mapping[str, Any]
 
 
 class Forget(NamedTuple):
-    """A row that Stripe no longer knows."""
+    """The removal of a Stripe object."""
 
     row_id: str
 
@@ -36,47 +36,47 @@ Billed = Row | Patch | Forget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """Something that happens at one moment: to the product, at Stripe, or in both."""
+    """What happens at one moment in the product, at Stripe, or in both."""
 
     at: datetime
-    deeds: tuple[Deed, ...] = ()
+    actions: tuple[Action, ...] = ()
     billed: tuple[Billed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """One subject: all that happens to it from the first day until the present."""
+    """Everything that happens to one subject until the present."""
 
     account_id: str
     """The store's id; `user:<id>` or `customer:<id>` for a subject without an account in the store."""
     kind: str
     moves: tuple[Move, ...]
     daily: int = 0
-    """Points it spends on an ordinary day of the watch, as long as more than `floor` are there."""
+    """Points it spends on an ordinary day of the watch, down to `floor`."""
     floor: int = 0
     planted: Planted | None = None
     billing_id: str | None = None
-    """The customer, where there is no account: what a report calls the subject."""
+    """The customer id that reports use for a subject without an account."""
     counted: bool = True
-    """False: neither an account nor a subscription, so the population leaves it out."""
+    """False for a subject without account and subscription, which is not in the population."""
 
 
 @dataclass(slots=True)
 class Step:
-    """What happened between two moments."""
+    """What happened in one step of the simulation."""
 
     product: Changes
     billed: list[Billed] = field(default_factory=list)
 
 
 class BestauthLife:
-    """Plays the scripts from moment to moment. `product` is every row as of the last one."""
+    """Plays the scripts step by step. `product` holds every row as of the last step."""
 
     def __init__(self, scripts: Sequence[Script], *, seed: int, start: datetime) -> None:
         self.product = Product()
         self._random = random.Random(f"spending {seed}")  # noqa: S311 - a simulation
         self._start = self._now = start
-        # Of one moment the order of telling holds.
+        # Moves of one moment keep their order in the script.
         self._due = sorted((move for script in scripts for move in script.moves), key=lambda move: move.at)
         self._due.reverse()
         self._spenders = [script for script in scripts if script.daily]
@@ -84,7 +84,7 @@ class BestauthLife:
 
     @property
     def states(self) -> dict[str, State]:
-        """Every subject as it stands."""
+        """The state of every subject now."""
         known = set(self.product.accounts())
         return {
             script.account_id: self.product.state(script.account_id) if script.account_id in known else UNKNOWN
@@ -92,14 +92,14 @@ class BestauthLife:
         }
 
     def until(self, now: datetime) -> Step:
-        """Everything up to and including `now`; the first time also all that was before the watch."""
+        """Plays everything up to and including `now`. The first step includes all that was before the watch."""
         billed: list[Billed] = []
         self._spend(now)
         while self._due and self._due[-1].at <= now:
             move = self._due.pop()
             billed += move.billed
-            for deed in move.deeds:
-                deed(self.product, move.at)
+            for action in move.actions:
+                action(self.product, move.at)
         self._now = now
         return Step(product=self.product.taken(), billed=billed)
 
@@ -114,7 +114,7 @@ class BestauthLife:
 
 
 def bill(book: StripeBook, billed: Sequence[Billed]) -> None:
-    """What happened at Stripe, in its order."""
+    """Writes what happened at Stripe to its book, in order."""
     for change in billed:
         if isinstance(change, Patch):
             book.patch(change.row_id, **change.values)

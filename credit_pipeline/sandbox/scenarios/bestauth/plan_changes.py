@@ -1,138 +1,138 @@
-"""Users of bestauth to whom something happened, and rightly: trials, upgrades, late webhooks, late payments.
+"""Users of bestauth with correct changes: trials, upgrades, late webhooks, late payments.
 
-Each is a story that must never be reported.
+None of these stories may be reported.
 """
 
 from datetime import datetime, timedelta
 
 from credit_pipeline.domain.plans.periods import add_months
-from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FAILED, FLOOR, Contract, Heard
+from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FAILED, FLOOR, Contract, Handling
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.life import Patch, Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, Tale
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import ADJUSTMENT, adds, relabels
-from credit_pipeline.sandbox.scenarios.wix_app.author import bought_before
+from credit_pipeline.sandbox.scenarios.seeded_values import bought_before
 
 
-def on_trial(tale: Tale) -> Script:
+def on_trial(user: UserScenario) -> Script:
     """In the trial: an invoice of zero was paid, and the plan's points were granted."""
-    start, plan = tale.teller.ago(24, 300), tale.teller.plan("pro")
-    tale.sign_up(start - timedelta(hours=2))
-    Contract(tale, plan, start, trial=timedelta(days=14))
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    start, plan = user.builder.ago(24, 300), user.builder.plan("pro")
+    user.sign_up(start - timedelta(hours=2))
+    Contract(user, plan, start, trial=timedelta(days=14))
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def after_trial(tale: Tale) -> Script:
+def after_trial(user: UserScenario) -> Script:
     """The trial became a subscription: one grant for the trial, one for the first month."""
-    first, plan = tale.teller.ago(24, 500), tale.teller.plan("pro")
+    first, plan = user.builder.ago(24, 500), user.builder.plan("pro")
     start = first - timedelta(days=14)
-    tale.sign_up(start - timedelta(hours=2))
-    Contract(tale, plan, start, trial=timedelta(days=14)).live()
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    user.sign_up(start - timedelta(hours=2))
+    Contract(user, plan, start, trial=timedelta(days=14)).live()
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def cancelled_but_paid(tale: Tale) -> Script:
+def cancelled_but_paid(user: UserScenario) -> Script:
     """Will not renew; live until the period's end."""
-    plan = paid_plan(tale)
-    subscriber(tale, plan).live().cancel_at_end(tale.teller.some_day())
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    plan = paid_plan(user)
+    subscriber(user, plan).live().cancel_at_end(user.builder.some_day())
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def upgraded(tale: Tale) -> Script:
+def upgraded(user: UserScenario) -> Script:
     """Went from pro to business in mid-period; the product granted the new allowance at once."""
-    return _upgraded(tale, Heard())
+    return _upgraded(user, Handling())
 
 
-def upgraded_late(tale: Tale) -> Script:
+def upgraded_late(user: UserScenario) -> Script:
     """The same, and the webhook came 13 hours later: a mismatch for a while, mended by the product itself."""
-    return _upgraded(tale, Heard(delay=timedelta(hours=13)))
+    return _upgraded(user, Handling(delay=timedelta(hours=13)))
 
 
-def _upgraded(tale: Tale, heard: Heard) -> Script:
-    pro, business = tale.teller.plan("pro"), tale.teller.plan("business")
-    at = tale.teller.ago(20, 240)
-    subscriber(tale, pro).live(at).change(at, business, heard)
-    return tale.told(daily=spending(tale, business), floor=FLOOR)
+def _upgraded(user: UserScenario, handled: Handling) -> Script:
+    pro, business = user.builder.plan("pro"), user.builder.plan("business")
+    at = user.builder.ago(20, 240)
+    subscriber(user, pro).live(at).change(at, business, handled)
+    return user.script(daily=spending(user, business), floor=FLOOR)
 
 
-def downgraded(tale: Tale) -> Script:
+def downgraded(user: UserScenario) -> Script:
     """Went from business to pro in mid-period: the label changed, the points were kept."""
-    at = tale.teller.ago(8, 240)
-    subscriber(tale, tale.teller.plan("business")).live(at).change(at, tale.teller.plan("pro"), billed=False)
-    return tale.told(daily=20, floor=FLOOR)
+    at = user.builder.ago(8, 240)
+    subscriber(user, user.builder.plan("business")).live(at).change(at, user.builder.plan("pro"), billed=False)
+    return user.script(daily=20, floor=FLOOR)
 
 
-def switched_to_yearly(tale: Tale) -> Script:
+def switched_to_yearly(user: UserScenario) -> Script:
     """Went from pro by the month to pro by the year in mid-period: nothing is due at the switch itself."""
-    pro, renewed = tale.teller.plan("pro"), tale.teller.ago(40 * 24, 55 * 24)
-    switched = (renewed + timedelta(days=tale.teller.some(5, 12))).replace(hour=11)
+    pro, renewed = user.builder.plan("pro"), user.builder.ago(40 * 24, 55 * 24)
+    switched = (renewed + timedelta(days=user.builder.some(5, 12))).replace(hour=11)
     switched = switched.replace(day=min(switched.day, 28))
-    contract = subscriber(tale, pro, renewed=renewed)
+    contract = subscriber(user, pro, renewed=renewed)
     contract.live(switched).switch_to_yearly(switched).live()
-    return tale.told(daily=spending(tale, pro), floor=FLOOR)
+    return user.script(daily=spending(user, pro), floor=FLOOR)
 
 
-def ended(tale: Tale) -> Script:
+def ended(user: UserScenario) -> Script:
     """Stopped paying during the watch; the product wrote `free` at once and kept the points."""
-    at = tale.teller.some_day()
-    subscriber(tale, paid_plan(tale)).live(at).end(at)
-    return tale.told(daily=tale.teller.some(0, 9))
+    at = user.builder.some_day()
+    subscriber(user, paid_plan(user)).live(at).end(at)
+    return user.script(daily=user.builder.some(0, 9))
 
 
-def resubscribed(tale: Tale) -> Script:
+def resubscribed(user: UserScenario) -> Script:
     """An older subscription ended some weeks ago; a new one began since, perhaps to another plan."""
-    first = subscriber(tale, paid_plan(tale), renewed=tale.teller.ago(50 * 24, 58 * 24))
-    over = tale.teller.ago(40 * 24, 45 * 24)
+    first = subscriber(user, paid_plan(user), renewed=user.builder.ago(50 * 24, 58 * 24))
+    over = user.builder.ago(40 * 24, 45 * 24)
     first.live(over).end(over)
-    plan = paid_plan(tale)
-    Contract(tale, plan, tale.teller.ago(3 * 24, 26 * 24)).live()
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    plan = paid_plan(user)
+    Contract(user, plan, user.builder.ago(3 * 24, 26 * 24)).live()
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def subscribed_lately(tale: Tale) -> Script:
+def subscribed_lately(user: UserScenario) -> Script:
     """Bought since the newest observation."""
-    tale.sign_up()
-    plan = paid_plan(tale)
-    Contract(tale, plan, tale.teller.lately())
-    return tale.told(floor=FLOOR)
+    user.sign_up()
+    plan = paid_plan(user)
+    Contract(user, plan, user.builder.lately())
+    return user.script(floor=FLOOR)
 
 
-def renewed_lately(tale: Tale) -> Script:
+def renewed_lately(user: UserScenario) -> Script:
     """The period began and was paid since the newest observation."""
-    plan = paid_plan(tale)
-    subscriber(tale, plan, renewed=tale.teller.ago(1.3, 5)).live()
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    plan = paid_plan(user)
+    subscriber(user, plan, renewed=user.builder.ago(1.3, 5)).live()
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def heard_late(tale: Tale) -> Script:
+def heard_late(user: UserScenario) -> Script:
     """The renewal's webhook was retried for a day and a half before it came through."""
-    plan = paid_plan(tale)
-    subscriber(tale, plan).live(last=Heard(delay=timedelta(hours=35)))
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    plan = paid_plan(user)
+    subscriber(user, plan).live(last=Handling(delay=timedelta(hours=35)))
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def overdue_and_paid(tale: Tale) -> Script:
+def overdue_and_paid(user: UserScenario) -> Script:
     """The renewal's payment failed, and went through on the fifth day: granted then, and once."""
-    plan, at = paid_plan(tale), tale.teller.ago(9 * 24, 25 * 24)
-    contract = subscriber(tale, plan, renewed=at).live(at - timedelta(seconds=1))
+    plan, at = paid_plan(user), user.builder.ago(9 * 24, 25 * 24)
+    contract = subscriber(user, plan, renewed=at).live(at - timedelta(seconds=1))
     invoice = contract.renewal(status="open")
     contract.patch(at + DRAFT, status="past_due")
-    tale.do(at + DRAFT + timedelta(seconds=20), relabels(tale.account, status="past_due"))
+    user.do(at + DRAFT + timedelta(seconds=20), relabels(user.account, status="past_due"))
     paid_at = at + timedelta(days=5)
     contract.patch(paid_at, status="active")
     contract.pay(invoice, paid_at)
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def anchored_on_the_31st(tale: Tale) -> Script:
-    """Renews on 31 January, 28 February, 31 March, where no renewal falls due about the present."""
-    plan, present = paid_plan(tale), tale.teller.present
+def anchored_on_the_31st(user: UserScenario) -> Script:
+    """Renews on 31 January, 28 February, 31 March, with no renewal due around the present."""
+    plan, present = paid_plan(user), user.builder.present
     starts = [s for back in range(4, 12) for s in [_on_the_31st(add_months(present, -back))] if s is not None]
     fitting = [s for s in starts if _clear_of(s, present)]
-    start = tale.random.choice(fitting) if fitting else bought_before(tale.teller.ago(24, 620), months=4)
-    tale.sign_up(start - timedelta(days=1))
-    Contract(tale, plan, start).live()
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    start = user.random.choice(fitting) if fitting else bought_before(user.builder.ago(24, 620), months=4)
+    user.sign_up(start - timedelta(days=1))
+    Contract(user, plan, start).live()
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
 def _on_the_31st(moment: datetime) -> datetime | None:
@@ -148,26 +148,26 @@ def _clear_of(start: datetime, present: datetime) -> bool:
     return not any(present - timedelta(hours=2) < due < present + timedelta(hours=30) for due in dues)
 
 
-def void_draft(tale: Tale) -> Script:
+def void_draft(user: UserScenario) -> Script:
     """An invoice of the period was made by mistake and voided; the right one was paid."""
-    plan = paid_plan(tale)
-    contract = subscriber(tale, plan).live()
+    plan = paid_plan(user)
+    contract = subscriber(user, plan).live()
     at = contract.term[0] + timedelta(hours=3)
     extra = contract.bill(at, None)
-    tale.bill(at + timedelta(hours=1), Patch(extra.id, {"status": "void"}))
-    return tale.told(daily=spending(tale, plan), floor=FLOOR)
+    user.bill(at + timedelta(hours=1), Patch(extra.id, {"status": "void"}))
+    return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def mended_by_hand(tale: Tale) -> Script:
+def mended_by_hand(user: UserScenario) -> Script:
     """The renewal was not granted, and support gave more than half of it by hand: that stands for the grant."""
-    plan = paid_plan(tale)
-    contract = subscriber(tale, plan).live(last=FAILED)
-    amount = round(plan.credits * tale.random.uniform(0.55, 1))
-    tale.do(contract.term[0] + timedelta(days=2), adds(tale.account, amount, ADJUSTMENT, text="support"))
-    return tale.told(floor=FLOOR)
+    plan = paid_plan(user)
+    contract = subscriber(user, plan).live(last=FAILED)
+    amount = round(plan.credits * user.random.uniform(0.55, 1))
+    user.do(contract.term[0] + timedelta(days=2), adds(user.account, amount, ADJUSTMENT, text="support"))
+    return user.script(floor=FLOOR)
 
 
-TURNS = (
+PLAN_CHANGES = (
     Story(name="mended_by_hand", share=0.3, write=mended_by_hand),
     Story(name="on_trial", share=2, write=on_trial),
     Story(name="after_trial", share=1, write=after_trial),

@@ -1,7 +1,4 @@
-"""The sandbox's population of bestauth: how many users of which kind, in an order that tells nothing.
-
-Deterministic by seed. The stories are in the other `bestauth_…` files.
-"""
+"""The sandbox's population of bestauth: how many users of each kind, in random order. Deterministic by seed."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,11 +10,11 @@ from credit_pipeline.sandbox.scenarios.bestauth.healthy import OUTSIDE, PLAIN
 from credit_pipeline.sandbox.scenarios.bestauth.identities import IDENTITY_INCIDENTS
 from credit_pipeline.sandbox.scenarios.bestauth.incidents import SUBSCRIPTION_INCIDENTS
 from credit_pipeline.sandbox.scenarios.bestauth.life import Script
-from credit_pipeline.sandbox.scenarios.bestauth.plan_changes import TURNS
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, Teller
+from credit_pipeline.sandbox.scenarios.bestauth.plan_changes import PLAN_CHANGES
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import ScenarioBuilder, Story
 from credit_pipeline.sandbox.scenarios.wix_app.population import SMALLEST, large_enough
 
-HEALTHY: tuple[Story, ...] = (*PLAIN, *TURNS)
+HEALTHY: tuple[Story, ...] = (*PLAIN, *PLAN_CHANGES)
 BROKEN: tuple[Story, ...] = (
     *IDENTITY_INCIDENTS,
     *SUBSCRIPTION_INCIDENTS,
@@ -27,17 +24,17 @@ BROKEN: tuple[Story, ...] = (
 
 
 def scripts(catalogue: Catalogue, *, accounts: int, seed: int, present: datetime) -> Iterator[Script]:
-    """One script per subject, one by one: at least one of each broken story, the rest in order. Some scripts beyond
-    them are of users outside the population.
+    """One script per subject: at least one of each broken story, the rest healthy. Additional scripts are of users
+    outside the population.
 
-    Raises ConfigurationError where fewer accounts are asked for than the incidents need.
+    Raises ConfigurationError if `accounts` is too small for the incidents.
     """
     large_enough(accounts)
-    teller = Teller(catalogue, seed=seed, present=present)
+    builder = ScenarioBuilder(catalogue, seed=seed, present=present)
     stories = [story for story in BROKEN for _ in range(max(1, int(story.share * accounts)))]
     weights = list(accumulate(story.share for story in HEALTHY))
     stories += [story for story in HEALTHY if accounts >= SMALLEST * 2]  # one of each, then by weight
-    stories += teller.random.choices(HEALTHY, cum_weights=weights, k=accounts - len(stories))
+    stories += builder.random.choices(HEALTHY, cum_weights=weights, k=accounts - len(stories))
     stories += [OUTSIDE] * max(1, int(OUTSIDE.share * accounts))
-    teller.random.shuffle(stories)
-    return (teller.tell(story) for story in stories)
+    builder.random.shuffle(stories)
+    return (builder.script_of(story) for story in stories)

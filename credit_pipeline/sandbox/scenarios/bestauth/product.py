@@ -1,6 +1,6 @@
 """The sandbox's second product: bestauth's tables in the embedded server, and what its app writes there.
 
-Like `wix_app.py` it writes product tables as the product. What happens to whom is told elsewhere.
+It writes product tables as the product does.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _COPY = "COPY {stage} ({columns}) FROM STDIN"
 _PUT = "INSERT INTO {table} SELECT * FROM {stage} ON CONFLICT ({key}) DO UPDATE SET {values}"
 _ENTER = "COPY {table} ({columns}) FROM STDIN"
 _DROP = "DELETE FROM {table} WHERE {key}::text = ANY(%s)"
-# Every fall of a balance, whoever caused it; a removed row loses what it held.
+# Every decrease of a balance, whatever its cause; a removed row loses what it held.
 _LOST = """
 SELECT coalesce(sum(greatest(0, old_balance - coalesce(new_balance, 0))), 0)::bigint
 FROM balance_changes WHERE id > %s
@@ -60,7 +60,7 @@ class Bestauth:
             self._connection.execute(schema.encode())
 
     def write(self, changes: Changes) -> None:
-        """What happened since the last time, in one transaction, at COPY speed."""
+        """Writes changes with COPY, in one transaction."""
         with self._connection.transaction():
             for kind, table in TABLES.items():
                 gone, rows = changes.gone[kind], list(changes.rows[kind].values())
@@ -74,13 +74,13 @@ class Bestauth:
                     self._copy(_query(_COPY, table, columns), rows)
                     self._connection.execute(_query(_PUT, table, columns))
 
-    def settle_down(self) -> None:
-        """Fresh statistics after a bulk load; without them the planner expects empty tables."""
+    def refresh_statistics(self) -> None:
+        """Updates statistics after a bulk load; without them the planner expects empty tables."""
         for table in TABLES.values():
             self._connection.execute(sql.SQL("VACUUM ANALYZE {}").format(sql.Identifier(table)))
 
     def states(self) -> Mapping[str, State]:
-        """Every account as it stands, in a counter's words: total is all transactions but spending, used the rest."""
+        """Every account as a counter: total is all transactions but spending, used is total minus balance."""
         return {account: State(*held) for account, *held in self._connection.execute(_STATES)}
 
     def last_change(self) -> int:

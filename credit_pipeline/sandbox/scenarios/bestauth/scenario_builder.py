@@ -1,7 +1,6 @@
-"""The hand that writes bestauth's scripts: one user as the auth system, the points store and Stripe know her.
+"""Builds the scripts of bestauth's users: what happens to one user in the auth system, the points store and Stripe.
 
-Everything is told in the order in which it happens. Her subscriptions are in `bestauth_contract.py`, which stories
-there are in the story files.
+Calls are made in the order of events.
 """
 
 import random
@@ -13,7 +12,7 @@ from credit_pipeline.sandbox.scenarios.bestauth.life import Billed, Move, Script
 from credit_pipeline.sandbox.scenarios.bestauth.tables import (
     BONUS,
     PURCHASE,
-    Deed,
+    Action,
     Link,
     Tier,
     User,
@@ -22,75 +21,75 @@ from credit_pipeline.sandbox.scenarios.bestauth.tables import (
     remembers,
     spends,
 )
-from credit_pipeline.sandbox.scenarios.wix_app.author import Hand
+from credit_pipeline.sandbox.scenarios.seeded_values import SeededValues
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted
 from credit_pipeline.sandbox.stripe.rows import Customer
 
 WELCOME = 100
-"""Points every user is given at sign-up, as a bonus."""
+"""Points that every user gets at sign-up, as a bonus."""
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz0123456789"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """A story, and how common it is: of broken ones a share of the population, of healthy ones a weight."""
+    """A kind of user and its frequency: for a broken one its share of the population, for a healthy one its weight."""
 
     name: str
     share: float
-    write: "Callable[[Tale], Script]"
+    write: "Callable[[UserScenario], Script]"
 
 
-class Teller(Hand):
-    """Writes one tale after another."""
+class ScenarioBuilder(SeededValues):
+    """Builds scripts of users, one after another."""
 
     def stripe_id(self, kind: str) -> str:
-        """An id as Stripe makes them: `cus_…`, `sub_…`, `in_…`."""
+        """A random id in Stripe's format: `cus_…`, `sub_…`, `in_…`."""
         return f"{kind}_" + "".join(self.random.choices(_LETTERS, k=16))
 
-    def tell(self, story: Story) -> Script:
-        """The story of one new user."""
-        return story.write(Tale(self, story.name))
+    def script_of(self, story: Story) -> Script:
+        """A script of a new user."""
+        return story.write(UserScenario(self, story.name))
 
 
-class Tale:
-    """One user and her account; what is told of her becomes a script in the end."""
+class UserScenario:
+    """Collects what happens to one user and her account. `script` returns it."""
 
-    def __init__(self, teller: Teller, kind: str) -> None:
-        self.teller = teller
+    def __init__(self, builder: ScenarioBuilder, kind: str) -> None:
+        self.builder = builder
         self.kind = kind
-        self.user = teller.id()
-        self.account = teller.id()
-        self.customer = teller.stripe_id("cus")
-        self.email = f"user-{self.user[:13]}@example.com"
+        self.auth_id = builder.id()
+        self.account = builder.id()
+        self.customer = builder.stripe_id("cus")
+        self.email = f"user-{self.auth_id[:13]}@example.com"
         self.signed_up: datetime | None = None
-        self.keyed = teller.random.random() < 0.8
-        """Whether the app wrote references into her grants; older versions did not."""
+        self.keyed = builder.random.random() < 0.8
+        """Whether the app writes references into her grants; older versions did not."""
         self._moves: list[Move] = []
         self._is_customer = False
 
     @property
     def random(self) -> random.Random:
-        """The seed's choices."""
-        return self.teller.random
+        """The generator of the seed."""
+        return self.builder.random
 
-    def do(self, at: datetime, *deeds: Deed) -> None:
+    def do(self, at: datetime, *actions: Action) -> None:
         """Something happens to the product."""
-        self._moves.append(Move(at=at, deeds=deeds))
+        self._moves.append(Move(at=at, actions=actions))
 
     def bill(self, at: datetime, *billed: Billed) -> None:
         """Something happens at Stripe."""
         self._moves.append(Move(at=at, billed=billed))
 
     def becomes_customer(self, at: datetime, metadata: Mapping[str, str]) -> None:
-        """Stripe knows her from now on."""
+        """Stripe creates her customer, once."""
         if not self._is_customer:
             self.bill(at, Customer(id=self.customer, email=self.email, created=at, metadata=metadata))
         self._is_customer = True
 
     def register(self, at: datetime | None = None) -> datetime:
-        """She becomes a user of the auth system; a story that tells nothing else has no account."""
-        self.signed_up = at or self.teller.begin - timedelta(seconds=self.teller.some(3_600, 300 * 86_400))
-        self.do(self.signed_up, puts(User(self.user, self.email, self.signed_up)))
+        """She registers with the auth system. This opens no account."""
+        self.signed_up = at or self.builder.begin - timedelta(seconds=self.builder.some(3_600, 300 * 86_400))
+        self.do(self.signed_up, puts(User(self.auth_id, self.email, self.signed_up)))
         return self.signed_up
 
     def sign_up(
@@ -100,7 +99,7 @@ class Tale:
         at = self.register(at)
         opened = at + timedelta(seconds=2)
         if mapped:
-            self.do(opened, puts(Link(self.user, self.account, opened)))
+            self.do(opened, puts(Link(self.auth_id, self.account, opened)))
         if tier:
             self.do(opened, puts(Tier(self.account, "free", "free", None, None, opened)))
         if welcome:
@@ -108,24 +107,24 @@ class Tale:
         return at
 
     def names(self, at: datetime, metadata: Mapping[str, str] | None = None) -> None:
-        """The metadata of her local subscription row names the account, under one or the other key."""
+        """The metadata of her local subscription row names the account, under a random key by default."""
         ways = (
             {"resolved_supabase_user_id": self.account},
             {"resolved_supabase_user_id": self.account, "supabase_user_id": self.account, "plan": "web"},
             {"supabase_user_id": self.account, "source": "checkout"},
             {"original_userId": self.account, "supabase_user_id": "undefined"},
         )
-        self.do(at, remembers(self.user, self.random.choice(ways) if metadata is None else metadata))
+        self.do(at, remembers(self.auth_id, self.random.choice(ways) if metadata is None else metadata))
 
     def buys(self, at: datetime, amount: int) -> None:
-        """She buys points beside any plan."""
+        """She buys points in addition to any plan."""
         self.do(at, adds(self.account, amount, PURCHASE, text="top-up"))
 
     def spends(self, at: datetime, amount: int, *, floor: int = 0) -> None:
         """She spends points."""
         self.do(at, spends(self.account, amount, floor=floor))
 
-    def told(
+    def script(
         self,
         planted: Planted | None = None,
         *,
@@ -134,7 +133,7 @@ class Tale:
         floor: int = 0,
         counted: bool = True,
     ) -> Script:
-        """The script; `subject` where it is not her account."""
+        """The script. `subject` names the subject if it is not her account."""
         return Script(
             account_id=subject or self.account,
             kind=self.kind,

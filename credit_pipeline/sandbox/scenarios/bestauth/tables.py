@@ -1,7 +1,4 @@
-"""The product bestauth in memory: its rows, and what its app, its jobs and its accidents do to them.
-
-Whose life it is and what is right is told elsewhere; how the rows reach the database is in `bestauth.py`.
-"""
+"""The product bestauth in memory: its rows, and what its app, its jobs and its accidents do to them."""
 
 import hashlib
 import json
@@ -41,7 +38,7 @@ class LocalSubscription(NamedTuple):
 
 
 class Tier(NamedTuple):
-    """What the front end reads."""
+    """The subscription row that the front end reads."""
 
     user_id: str
     tier: str
@@ -93,7 +90,7 @@ TABLES: Mapping[type, str] = {
     Transaction: "points_transactions",
     Failure: "points_deduction_failures",
 }
-"""Kind of row → its table, in an order that foreign keys allow. The first column is the key; failures have none."""
+"""Type of row → its table, in the order of foreign keys. The first column is the key; failures have none."""
 
 
 @dataclass(slots=True)
@@ -108,7 +105,7 @@ class Changes:
 
 
 class Product:
-    """All tables of the product, and what changed in them. Every method says when it happens."""
+    """All tables of the product and their changes. Every method takes the time of the event."""
 
     def __init__(self) -> None:
         self._rows: dict[type, dict[str, Row]] = {kind: {} for kind in TABLES}
@@ -117,7 +114,7 @@ class Product:
         self._changes = Changes()
 
     def taken(self) -> Changes:
-        """What changed since this was last asked."""
+        """The changes since the last call."""
         changes, self._changes = self._changes, Changes()
         return changes
 
@@ -150,24 +147,24 @@ class Product:
     def enter(
         self, account: str, amount: int, type_: str, at: datetime, *, reference: str | None = None, text: str = ""
     ) -> None:
-        """A transaction alone."""
+        """Adds a transaction without changing the balance."""
         self._numbers[account] = number = self._numbers.get(account, 0) + 1
         name = hashlib.sha256(f"{account}/{number}".encode()).digest()[:16]
         key = str(uuid.UUID(bytes=name, version=4))
         self.put(Transaction(key, account, amount, type_, reference, text or None, at))
 
     def shift(self, account: str, amount: int, at: datetime) -> None:
-        """The balance alone, by an amount; a missing row is made."""
+        """Changes only the balance, by an amount. Creates a missing row."""
         self.put(Points(account, (self.balance(account) or 0) + amount, at))
 
     def spend(self, account: str, amount: int, at: datetime, *, floor: int = 0) -> None:
-        """The product's `deduct_points`, of at most what is there above a floor."""
+        """The product's `deduct_points`, down to `floor` at most."""
         amount = min(amount, (self.balance(account) or 0) - floor)
         if amount > 0:
             self.add_points(account, -amount, USAGE, at)
 
     def balance(self, account: str) -> int | None:
-        """What the account can spend; None without a balance row."""
+        """The points that the account can spend; None without a balance row."""
         row = self._rows[Points].get(account)
         return row.balance if isinstance(row, Points) else None
 
@@ -186,53 +183,53 @@ class Product:
         return row if isinstance(row, LocalSubscription) else None
 
     def accounts(self) -> Iterator[str]:
-        """Every account that a balance, a tier, a transaction or the mapping names, each once."""
+        """Every account named by a balance, a tier, a transaction or the mapping, each once."""
         linked = (row.supabase_user_id for row in self._rows[Link].values() if isinstance(row, Link))
         yield from dict.fromkeys([*self._rows[Points], *self._rows[Tier], *self._ledger, *linked])
 
     def state(self, account: str) -> State:
-        """The account in a counter's words: total = all transactions but spending, used = total − balance."""
+        """The account as a counter: total = all transactions but spending, used = total − balance."""
         tier, balance = self.tier(account), self.balance(account)
         total = sum(entry.amount for entry in self._ledger.get(account, {}).values() if entry.type != USAGE)
         return State(tier.tier if tier else None, total, None if balance is None else total - balance)
 
 
-Deed = Callable[[Product, datetime], None]
-"""Something that happens to the product at a moment."""
+Action = Callable[[Product, datetime], None]
+"""A change of the product at a moment."""
 
 
-def puts(row: Row) -> Deed:
+def puts(row: Row) -> Action:
     """A row is written."""
     return lambda product, _: product.put(row)
 
 
-def drops(kind: type, key: str) -> Deed:
+def drops(kind: type, key: str) -> Action:
     """A row is removed."""
     return lambda product, _: product.drop(kind, key)
 
 
-def adds(account: str, amount: int, type_: str, *, reference: str | None = None, text: str = "") -> Deed:
-    """Points come through the product's own function."""
+def adds(account: str, amount: int, type_: str, *, reference: str | None = None, text: str = "") -> Action:
+    """Points are added by the product's own function."""
     return lambda product, at: product.add_points(account, amount, type_, at, reference=reference, text=text)
 
 
-def spends(account: str, amount: int, *, floor: int = 0) -> Deed:
-    """Points are spent, as many as are there above the floor."""
+def spends(account: str, amount: int, *, floor: int = 0) -> Action:
+    """Points are spent, down to `floor` at most."""
     return lambda product, at: product.spend(account, amount, at, floor=floor)
 
 
-def spends_down_to(account: str, left: int) -> Deed:
+def spends_down_to(account: str, left: int) -> Action:
     """The user spends all but this."""
     return lambda product, at: product.spend(account, 10**9, at, floor=left)
 
 
-def shifts(account: str, amount: int) -> Deed:
-    """A job writes the balance past the ledger."""
+def shifts(account: str, amount: int) -> Action:
+    """A job changes the balance without a transaction."""
     return lambda product, at: product.shift(account, amount, at)
 
 
-def loses(account: str, which: Callable[[Transaction], bool]) -> Deed:
-    """Transactions are deleted and the balance with them, as a half restored backup does it."""
+def loses(account: str, which: Callable[[Transaction], bool]) -> Action:
+    """Transactions are deleted and their points with them, as by a half restored backup."""
 
     def lose(product: Product, at: datetime) -> None:
         for entry in filter(which, product.entries(account)):
@@ -242,7 +239,7 @@ def loses(account: str, which: Callable[[Transaction], bool]) -> Deed:
     return lose
 
 
-def relabels(account: str, **values: object) -> Deed:
+def relabels(account: str, **values: object) -> Action:
     """Some columns of the tier row are written."""
 
     def relabel(product: Product, at: datetime) -> None:
@@ -253,7 +250,7 @@ def relabels(account: str, **values: object) -> Deed:
     return relabel
 
 
-def remembers(user: str, metadata: Mapping[str, str]) -> Deed:
+def remembers(user: str, metadata: Mapping[str, str]) -> Action:
     """The metadata of the user's local subscription row is written."""
 
     def remember(product: Product, at: datetime) -> None:

@@ -1,11 +1,10 @@
-"""What happens to credits without a purchase: resets, lost rows, gifts, renewals that did not happen, broken numbers.
+"""Sites with wrong credits and no purchase: resets, lost rows, gifts, missed renewals, broken numbers.
 
 Each story carries its right answer by semantics §5 to §7.
 """
 
 from datetime import timedelta
 
-from credit_pipeline.sandbox.scenarios.wix_app.author import FREE, Author
 from credit_pipeline.sandbox.scenarios.wix_app.healthy import Kind
 from credit_pipeline.sandbox.scenarios.wix_app.life import (
     Change,
@@ -18,57 +17,58 @@ from credit_pipeline.sandbox.scenarios.wix_app.life import (
     renew,
     spend,
 )
+from credit_pipeline.sandbox.scenarios.wix_app.scenario_builder import FREE, ScenarioBuilder
 
 
-def reset_to_allowance(author: Author, kind: str) -> Script:
+def reset_to_allowance(builder: ScenarioBuilder, kind: str) -> Script:
     """The well-meant repair job, SET credits_total = monthly_credits: 200 + 1,000 = 1,200 became 1,000."""
-    plan = author.paid_plan()
-    surplus = author.random.choice((200, author.some(10, 900)))
-    used = author.some(0, plan.credits)
-    reset = Move(at=author.some_day(), product=give(-surplus))
+    plan = builder.paid_plan()
+    surplus = builder.random.choice((200, builder.some(10, 900)))
+    used = builder.some(0, plan.credits)
+    reset = Move(at=builder.some_day(), product=give(-surplus))
     planted = Planted(
         code="unexplained_decrease",
         lane="approve",
         note=f"a job set the total to the allowance and destroyed {surplus:,} carried-over credits",
         approve=give(surplus),
     )
-    return author.subscriber(kind, plan, total=plan.credits + surplus, used=used, moves=[reset], planted=planted)
+    return builder.subscriber(kind, plan, total=plan.credits + surplus, used=used, moves=[reset], planted=planted)
 
 
-def credits_taken(author: Author, kind: str) -> Script:
+def credits_taken(builder: ScenarioBuilder, kind: str) -> Script:
     """Credits vanished, of a site that never paid for a plan."""
-    taken = author.some(50, 200)
-    lost = Move(at=author.some_day(), product=give(-taken))
+    taken = builder.some(50, 200)
+    lost = Move(at=builder.some_day(), product=give(-taken))
     planted = Planted(
         code="unexplained_decrease",
         lane="approve",
         note=f"{taken} of the 600 credits it had vanished without being spent",
         approve=give(taken),
     )
-    return author.script(kind, State("free", 600, author.some(0, 300)), FREE, [lost], planted=planted)
+    return builder.script(kind, State("free", 600, builder.some(0, 300)), FREE, [lost], planted=planted)
 
 
-def row_made_anew(author: Author, kind: str) -> Script:
+def row_made_anew(builder: ScenarioBuilder, kind: str) -> Script:
     """The row was deleted and made anew at 100, after the period's credits had been granted and adopted."""
-    plan = author.paid_plan(("starter", "pro"))
-    return _made_anew(author, kind, State(plan.label, 100, 0), plan.name, "grant_lost", ("unexplained_decrease",))
+    plan = builder.paid_plan(("starter", "pro"))
+    return _made_anew(builder, kind, State(plan.label, 100, 0), plan.name, "grant_lost", ("unexplained_decrease",))
 
 
-def row_made_anew_as_free(author: Author, kind: str) -> Script:
+def row_made_anew_as_free(builder: ScenarioBuilder, kind: str) -> Script:
     """The same, and the label was lost with it."""
     return _made_anew(
-        author, kind, State("free", 100, 0), "pro", "plan_mismatch", ("grant_lost", "unexplained_decrease")
+        builder, kind, State("free", 100, 0), "pro", "plan_mismatch", ("grant_lost", "unexplained_decrease")
     )
 
 
 def _made_anew(
-    author: Author, kind: str, fresh: State, plan_name: str, code: str, secondary: tuple[str, ...]
+    builder: ScenarioBuilder, kind: str, fresh: State, plan_name: str, code: str, secondary: tuple[str, ...]
 ) -> Script:
-    plan = author.plan(plan_name)
-    total, used = plan.credits + author.random.choice((0, 300)), author.some(0, plan.credits // 2)
+    plan = builder.plan(plan_name)
+    total, used = plan.credits + builder.random.choice((0, 300)), builder.some(0, plan.credits // 2)
     gone = (total - used) - fresh.available
     owed = max(gone, plan.credits - 100)
-    anew = Move(at=author.some_day(), product=lambda _: fresh)
+    anew = Move(at=builder.some_day(), product=lambda _: fresh)
     planted = Planted(
         code=code,
         secondary=secondary,
@@ -77,80 +77,80 @@ def _made_anew(
         auto=relabel(plan.label) if fresh.label != plan.label else None,
         approve=give(owed),
     )
-    return author.subscriber(kind, plan, total=total, used=used, moves=[anew], planted=planted)
+    return builder.subscriber(kind, plan, total=total, used=used, moves=[anew], planted=planted)
 
 
-def gift(author: Author, kind: str) -> Script:
+def gift(builder: ScenarioBuilder, kind: str) -> Script:
     """Credits appeared that nobody billed: information, nothing to mend."""
-    plan = author.plan("starter")
-    given = Move(at=author.some_day(), product=give(author.random.choice((50, 300, 2_500))))
+    plan = builder.plan("starter")
+    given = Move(at=builder.some_day(), product=give(builder.random.choice((50, 300, 2_500))))
     planted = Planted(
         code="unexplained_increase", lane="none", note="credits appeared without a billed reason: a gift, perhaps"
     )
-    return author.subscriber(kind, plan, moves=[given], planted=planted)
+    return builder.subscriber(kind, plan, moves=[given], planted=planted)
 
 
-def granted_twice(author: Author, kind: str) -> Script:
+def granted_twice(builder: ScenarioBuilder, kind: str) -> Script:
     """The same period's credits came a second time."""
-    plan = author.paid_plan(("starter", "pro"))
-    again = Move(at=author.some_day(), product=give(plan.credits))
+    plan = builder.paid_plan(("starter", "pro"))
+    again = Move(at=builder.some_day(), product=give(plan.credits))
     planted = Planted(
         code="grant_duplicate",
         lane="approve",
         note=f"{plan.credits:,} were granted twice: the second is taken back if a person says so",
         approve=give(-plan.credits),
     )
-    return author.subscriber(kind, plan, moves=[again], planted=planted)
+    return builder.subscriber(kind, plan, moves=[again], planted=planted)
 
 
-def renewal_missed(author: Author, kind: str) -> Script:
+def renewal_missed(builder: ScenarioBuilder, kind: str) -> Script:
     """A period began and `used` was not zeroed."""
-    plan = author.paid_plan()
-    if author.random.random() < 0.5:
-        return _not_renewed(author, kind, plan.name, hours=author.random.uniform(1.5, 5))
-    return _not_renewed(author, kind, plan.name, hours=author.random.uniform(30, 600))
+    plan = builder.paid_plan()
+    if builder.random.random() < 0.5:
+        return _not_renewed(builder, kind, plan.name, hours=builder.random.uniform(1.5, 5))
+    return _not_renewed(builder, kind, plan.name, hours=builder.random.uniform(30, 600))
 
 
-def renewal_missed_lately(author: Author, kind: str) -> Script:
+def renewal_missed_lately(builder: ScenarioBuilder, kind: str) -> Script:
     """The same since the newest observation; there is always one of these."""
-    return _not_renewed(author, kind, author.paid_plan().name, hours=author.random.uniform(1.5, 5))
+    return _not_renewed(builder, kind, builder.paid_plan().name, hours=builder.random.uniform(1.5, 5))
 
 
-def _not_renewed(author: Author, kind: str, plan_name: str, *, hours: float) -> Script:
-    plan, due = author.plan(plan_name), author.ago(hours, hours)
+def _not_renewed(builder: ScenarioBuilder, kind: str, plan_name: str, *, hours: float) -> Script:
+    plan, due = builder.plan(plan_name), builder.ago(hours, hours)
     planted = Planted(
         code="renewal_missing",
         lane="approve",
         note="what was used before the renewal is still counted: zeroed if a person says so",
         approve=renew,
     )
-    whole = author.subscriber(kind, plan, used=0, renewed=due)
+    whole = builder.subscriber(kind, plan, used=0, renewed=due)
     # It spends a little after any earlier renewal, so that there is something that should have been zeroed.
-    spent: Change = spend(author.some(1, plan.credits // 2))
+    spent: Change = spend(builder.some(1, plan.credits // 2))
     before = Move(at=due - timedelta(days=3), product=spent)
     moves = [before, *(move for move in whole.moves if move.at != due)]
-    start = State(plan.label, plan.credits, author.some(0, plan.credits // 3))
-    return author.script(kind, start, whole.instance, moves, planted=planted)
+    start = State(plan.label, plan.credits, builder.some(0, plan.credits // 3))
+    return builder.script(kind, start, whole.instance, moves, planted=planted)
 
 
-def overdrawn(author: Author, kind: str) -> Script:
+def overdrawn(builder: ScenarioBuilder, kind: str) -> Script:
     """A deduction went through without credits: more was used than granted."""
-    plan = author.paid_plan()
-    left = author.some(1, 40)
-    over = Move(at=author.some_day(), product=spend(left + author.some(1, 60)))
+    plan = builder.paid_plan()
+    left = builder.some(1, 40)
+    over = Move(at=builder.some_day(), product=spend(left + builder.some(1, 60)))
     planted = Planted(code="balance_negative", lane="review", note="used is above total: a person must look")
-    return author.subscriber(kind, plan, used=0, moves=[_down_to(author, left), over], planted=planted)
+    return builder.subscriber(kind, plan, used=0, moves=[_down_to(builder, left), over], planted=planted)
 
 
-def _down_to(author: Author, left: int) -> Move:
-    return Move(at=author.ago(250, 350), product=lambda state: state._replace(used=(state.total or 0) - left))
+def _down_to(builder: ScenarioBuilder, left: int) -> Move:
+    return Move(at=builder.ago(250, 350), product=lambda state: state._replace(used=(state.total or 0) - left))
 
 
-def numbers_missing(author: Author, kind: str) -> Script:
+def numbers_missing(builder: ScenarioBuilder, kind: str) -> Script:
     """The total became NULL: unknown is not zero."""
-    lost = Move(at=author.some_day(), product=lambda state: state._replace(total=None))
+    lost = Move(at=builder.some_day(), product=lambda state: state._replace(total=None))
     planted = Planted(code="balance_missing", lane="review", note="no total: an unknown balance is never corrected")
-    return author.subscriber(kind, author.paid_plan(), moves=[lost], planted=planted)
+    return builder.subscriber(kind, builder.paid_plan(), moves=[lost], planted=planted)
 
 
 ACCIDENTS = (

@@ -1,6 +1,6 @@
-"""Sites that are in order, and look as if they were not: spent out, carried over, cancelled, overdue, just changed.
+"""Sites that are in order and look wrong: spent out, carried over, cancelled, overdue, just changed.
 
-Each is a story that must never be reported.
+None of these stories may be reported.
 """
 
 from collections.abc import Callable
@@ -8,160 +8,161 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from credit_pipeline.domain.plans.periods import add_months
-from credit_pipeline.sandbox.scenarios.wix_app.author import FREE, Author, billed, bought_before, paying
+from credit_pipeline.sandbox.scenarios.seeded_values import bought_before
 from credit_pipeline.sandbox.scenarios.wix_app.life import Move, Script, State, fold, relabel, spend_all
+from credit_pipeline.sandbox.scenarios.wix_app.scenario_builder import FREE, ScenarioBuilder, billed, paying
 from credit_pipeline.sandbox.wix.book import wire_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A story, and how common it is: of incidents a share of the population, of the healthy a weight."""
+    """A kind of site and its frequency: for an incident its share of the population, for a healthy one its weight."""
 
     name: str
     share: float
-    write: Callable[[Author, str], Script]
+    write: Callable[[ScenarioBuilder, str], Script]
 
 
-def free(author: Author, kind: str) -> Script:
+def free(builder: ScenarioBuilder, kind: str) -> Script:
     """Pays nothing, spends now and then, until nothing is left."""
-    return author.script(kind, State("free", 100, author.some(0, 100)), FREE, daily=author.some(0, 3))
+    return builder.script(kind, State("free", 100, builder.some(0, 100)), FREE, daily=builder.some(0, 3))
 
 
-def free_spent_out(author: Author, kind: str) -> Script:
+def free_spent_out(builder: ScenarioBuilder, kind: str) -> Script:
     """Pays nothing, spent everything."""
-    return author.script(kind, State("free", 100, 100), FREE)
+    return builder.script(kind, State("free", 100, 100), FREE)
 
 
-def free_topped_up(author: Author, kind: str) -> Script:
+def free_topped_up(builder: ScenarioBuilder, kind: str) -> Script:
     """Bought credits without a plan, before the watch began."""
-    total = 100 * author.some(2, 9)
-    return author.script(kind, State("free", total, author.some(0, total)), FREE)
+    total = 100 * builder.some(2, 9)
+    return builder.script(kind, State("free", total, builder.some(0, total)), FREE)
 
 
-def free_new(author: Author, kind: str) -> Script:
+def free_new(builder: ScenarioBuilder, kind: str) -> Script:
     """Installed during the watch."""
-    return author.script(kind, State("free", 100, 0), FREE, daily=author.some(0, 9), installed=author.ago(1, 800))
+    return builder.script(kind, State("free", 100, 0), FREE, daily=builder.some(0, 9), installed=builder.ago(1, 800))
 
 
-def free_after_paying(author: Author, kind: str) -> Script:
+def free_after_paying(builder: ScenarioBuilder, kind: str) -> Script:
     """Its subscription ended long ago; the credits were kept."""
-    total = author.some(10, 60) * 100
-    return author.script(kind, State("free", total, author.some(0, total)), FREE)
+    total = builder.some(10, 60) * 100
+    return builder.script(kind, State("free", total, builder.some(0, total)), FREE)
 
 
-def paid(author: Author, kind: str) -> Script:
+def paid(builder: ScenarioBuilder, kind: str) -> Script:
     """Pays every month and spends every day."""
-    plan = author.paid_plan()
-    return author.subscriber(kind, plan, daily=author.some(0, plan.credits // 25), renewed=author.ago(10, 620))
+    plan = builder.paid_plan()
+    return builder.subscriber(kind, plan, daily=builder.some(0, plan.credits // 25), renewed=builder.ago(10, 620))
 
 
-def paid_spent_out(author: Author, kind: str) -> Script:
+def paid_spent_out(builder: ScenarioBuilder, kind: str) -> Script:
     """Spent the whole month's credits: available 0, total at the allowance or above."""
-    plan, renewed = author.paid_plan(), author.ago(60, 26 * 24)
-    spent = Move(at=renewed + timedelta(hours=author.some(14, 50)), product=spend_all)
-    total = plan.credits + author.random.choice((0, 0, author.some(1, plan.credits)))
-    return author.subscriber(kind, plan, total=total, used=0, moves=[spent], renewed=renewed)
+    plan, renewed = builder.paid_plan(), builder.ago(60, 26 * 24)
+    spent = Move(at=renewed + timedelta(hours=builder.some(14, 50)), product=spend_all)
+    total = plan.credits + builder.random.choice((0, 0, builder.some(1, plan.credits)))
+    return builder.subscriber(kind, plan, total=total, used=0, moves=[spent], renewed=renewed)
 
 
-def carried_over(author: Author, kind: str) -> Script:
+def carried_over(builder: ScenarioBuilder, kind: str) -> Script:
     """Has more than the plan gives, because credits were carried over at an upgrade: 1,200 on Starter's 1,000."""
-    plan = author.paid_plan()
-    surplus = author.random.choice((200, author.some(1, plan.credits)))
-    return author.subscriber(kind, plan, total=plan.credits + surplus, daily=author.some(0, 20))
+    plan = builder.paid_plan()
+    surplus = builder.random.choice((200, builder.some(1, plan.credits)))
+    return builder.subscriber(kind, plan, total=plan.credits + surplus, daily=builder.some(0, 20))
 
 
-def cancelled_but_paid(author: Author, kind: str) -> Script:
+def cancelled_but_paid(builder: ScenarioBuilder, kind: str) -> Script:
     """Will not renew; live until the period's end."""
-    renewed = author.ago(24, 620)
+    renewed = builder.ago(24, 620)
     ends = wire_time(add_months(renewed, 1))
-    return author.subscriber(kind, author.paid_plan(), renewed=renewed, auto_renewing=False, expiration_date=ends)
+    return builder.subscriber(kind, builder.paid_plan(), renewed=renewed, auto_renewing=False, expiration_date=ends)
 
 
-def overdue(author: Author, kind: str) -> Script:
+def overdue(builder: ScenarioBuilder, kind: str) -> Script:
     """In dunning: Wix says isFree false with an expirationDate in the past. Still paid."""
-    expired = wire_time(author.ago(24, 500))
-    return author.subscriber(kind, author.paid_plan(), expiration_date=expired)
+    expired = wire_time(builder.ago(24, 500))
+    return builder.subscriber(kind, builder.paid_plan(), expiration_date=expired)
 
 
-def yearly(author: Author, kind: str) -> Script:
+def yearly(builder: ScenarioBuilder, kind: str) -> Script:
     """Paid for a year, gets the month's credits every month."""
-    renewed = author.ago(24, 620)
-    anchor = bought_before(renewed, months=author.random.randint(2, 8))
+    renewed = builder.ago(24, 620)
+    anchor = bought_before(renewed, months=builder.random.randint(2, 8))
     ends = wire_time(add_months(anchor, 12))
-    plan = author.paid_plan()
+    plan = builder.paid_plan()
     instance = paying(plan, anchor, billing_cycle="YEARLY", expiration_date=ends)
-    moves = [Move(at=move.at, product=move.product, renewal=True) for move in author.renewals(anchor)]
-    state = State(plan.label, plan.credits, author.some(0, plan.credits))
-    return author.script(kind, state, instance, moves, daily=author.some(0, 40))
+    moves = [Move(at=move.at, product=move.product, renewal=True) for move in builder.renewals(anchor)]
+    state = State(plan.label, plan.credits, builder.some(0, plan.credits))
+    return builder.script(kind, state, instance, moves, daily=builder.some(0, 40))
 
 
-def typed_name(author: Author, kind: str) -> Script:
+def typed_name(builder: ScenarioBuilder, kind: str) -> Script:
     """Wix sends a name where others have an id: `Pro+` is pro_plus, never pro."""
-    name, plan = author.random.choice((("Pro+", "pro_plus"), ("Pro Plan", "pro"), ("STARTER", "starter")))
-    return author.subscriber(kind, author.plan(plan), package_name=name)
+    name, plan = builder.random.choice((("Pro+", "pro_plus"), ("Pro Plan", "pro"), ("STARTER", "starter")))
+    return builder.subscriber(kind, builder.plan(plan), package_name=name)
 
 
-def no_purchase_time(author: Author, kind: str) -> Script:
+def no_purchase_time(builder: ScenarioBuilder, kind: str) -> Script:
     """Wix sends no timeStamp, so no period can be told; the credits are there."""
-    plan = author.paid_plan()
-    state = State(plan.label, plan.credits, author.some(0, plan.credits))
-    return author.script(kind, state, paying(plan, author.begin, time_stamp=None))
+    plan = builder.paid_plan()
+    state = State(plan.label, plan.credits, builder.some(0, plan.credits))
+    return builder.script(kind, state, paying(plan, builder.begin, time_stamp=None))
 
 
-def upgraded(author: Author, kind: str) -> Script:
+def upgraded(builder: ScenarioBuilder, kind: str) -> Script:
     """Bought a higher plan during the watch, and the product folded it in at once."""
-    return _upgraded(author, kind, author.ago(8, 620))
+    return _upgraded(builder, kind, builder.ago(8, 620))
 
 
-def upgraded_lately(author: Author, kind: str) -> Script:
+def upgraded_lately(builder: ScenarioBuilder, kind: str) -> Script:
     """The same, since the newest observation."""
-    return _upgraded(author, kind, author.lately())
+    return _upgraded(builder, kind, builder.lately())
 
 
-def upgraded_late(author: Author, kind: str) -> Script:
+def upgraded_late(builder: ScenarioBuilder, kind: str) -> Script:
     """The webhook came 13 hours after the purchase: a mismatch for a while, mended by the product itself."""
-    return _upgraded(author, kind, author.ago(72, 620), delay=timedelta(hours=13))
+    return _upgraded(builder, kind, builder.ago(72, 620), delay=timedelta(hours=13))
 
 
-def _upgraded(author: Author, kind: str, at: datetime, delay: timedelta = timedelta(0)) -> Script:
-    plan = author.paid_plan(("starter", "pro"))
+def _upgraded(builder: ScenarioBuilder, kind: str, at: datetime, delay: timedelta = timedelta(0)) -> Script:
+    plan = builder.paid_plan(("starter", "pro"))
     bought = Move(at=at, billing=billed(plan, at))
     granted = Move(at=at + delay, product=fold(plan))
-    return author.script(kind, State("free", 100, author.some(0, 100)), FREE, [bought, granted])
+    return builder.script(kind, State("free", 100, builder.some(0, 100)), FREE, [bought, granted])
 
 
-def on_trial(author: Author, kind: str) -> Script:
+def on_trial(builder: ScenarioBuilder, kind: str) -> Script:
     """In its free trial: isFree false, freeTrialInfo IN_PROGRESS. Counts as paid."""
-    at, plan = author.ago(24, 300), author.plan("pro")
+    at, plan = builder.ago(24, 300), builder.plan("pro")
     trial = {"free_trial": "IN_PROGRESS", "free_trial_ends": wire_time(at + timedelta(days=14))}
     began = Move(at=at, product=fold(plan), billing=billed(plan, at) | trial)
-    return author.script(kind, State("free", 100, author.some(0, 60)), FREE, [began], daily=author.some(0, 90))
+    return builder.script(kind, State("free", 100, builder.some(0, 60)), FREE, [began], daily=builder.some(0, 90))
 
 
-def bought_at_once(author: Author, kind: str) -> Script:
+def bought_at_once(builder: ScenarioBuilder, kind: str) -> Script:
     """Installed and paid within minutes, during the watch."""
-    at, plan = author.ago(8, 620), author.paid_plan()
+    at, plan = builder.ago(8, 620), builder.paid_plan()
     start = State(plan.label, 100 + plan.credits, 0)
-    return author.script(kind, start, paying(plan, at - timedelta(minutes=9)), installed=at, daily=author.some(0, 50))
+    return builder.script(kind, start, paying(plan, at - timedelta(minutes=9)), installed=at, daily=builder.some(0, 50))
 
 
-def downgraded(author: Author, kind: str) -> Script:
+def downgraded(builder: ScenarioBuilder, kind: str) -> Script:
     """Went to a lower plan; the credits were kept."""
-    at, plan = author.ago(8, 300), author.plan("starter")
+    at, plan = builder.ago(8, 300), builder.plan("starter")
     went = Move(at=at, product=relabel(plan.label), billing=billed(plan, at))
-    return author.subscriber(kind, author.plan("pro"), moves=[went])
+    return builder.subscriber(kind, builder.plan("pro"), moves=[went])
 
 
-def ended(author: Author, kind: str) -> Script:
+def ended(builder: ScenarioBuilder, kind: str) -> Script:
     """Stopped paying during the watch; the product wrote `free` at once and kept the credits."""
-    went = Move(at=author.some_day(), product=relabel("free"), billing={"is_free": True})
-    return author.subscriber(kind, author.paid_plan(), moves=[went])
+    went = Move(at=builder.some_day(), product=relabel("free"), billing={"is_free": True})
+    return builder.subscriber(kind, builder.paid_plan(), moves=[went])
 
 
-def renewed_lately(author: Author, kind: str) -> Script:
+def renewed_lately(builder: ScenarioBuilder, kind: str) -> Script:
     """Its period began since the newest observation and `used` was zeroed as it should be."""
-    plan = author.paid_plan()
-    return author.subscriber(kind, plan, used=author.some(1, plan.credits), renewed=author.ago(1.5, 5))
+    plan = builder.paid_plan()
+    return builder.subscriber(kind, plan, used=builder.some(1, plan.credits), renewed=builder.ago(1.5, 5))
 
 
 HEALTHY = (

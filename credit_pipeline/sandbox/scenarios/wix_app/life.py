@@ -1,7 +1,6 @@
-"""One site's life as a script, and the simulation that plays all scripts: what the product and billing do, and when.
+"""Scripts of wix_app's sites, and the simulation that plays them: what the product and billing do, and when.
 
 The product's own rules (renew, fold) and its accidents are functions from state to state. Pure: no database, no clock.
-Whose life it is, and what credit_pipeline must make of it, is told in `healthy.py` and `incidents.py`.
 """
 
 import random
@@ -23,7 +22,7 @@ class State(NamedTuple):
 
     @property
     def available(self) -> int:
-        """Credits that can still be spent; 0 where a number is missing."""
+        """Credits that can still be spent. A missing number counts as 0."""
         return (self.total or 0) - (self.used or 0)
 
 
@@ -33,7 +32,7 @@ Change = Callable[[State], State]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """Something that happens at one moment: to the product's row, to billing, or to both."""
+    """What happens at one moment to the product's row, to billing, or to both."""
 
     at: datetime
     product: Change | None = None
@@ -43,10 +42,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """The right answer about one broken site.
+    """The right answer for one broken subject.
 
-    `auto` is what the automatic lane makes of its row, `approve` what an approval makes of it after that; None where
-    nothing is written.
+    `auto` is what the automatic lane does to its row, `approve` what an approval then does to it; None if nothing is
+    written.
     """
 
     code: str
@@ -56,12 +55,12 @@ class Planted:
     auto: Change | None = None
     approve: Change | None = None
     steps: tuple[str, ...] = ()
-    """The names of the automatic correction's steps, where they are not plain from `auto`."""
+    """The names of the automatic correction's steps, if `auto` does not determine them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """One site: how it stands when the watch begins, and all that happens to it until the present."""
+    """One site: its state when the watch begins, and everything that happens to it until the present."""
 
     account_id: str
     kind: str
@@ -71,12 +70,12 @@ class Script:
     daily: int = 0
     """Credits it spends on an ordinary day."""
     installed: datetime | None = None
-    """When the site appears, where that is after the watch began."""
+    """When the site is installed, if that is within the watch."""
     planted: Planted | None = None
 
     @property
     def billing_id(self) -> None:
-        """Nobody here is without an account, which names the subject in a report."""
+        """None: every site has an account, which names it in reports."""
         return None
 
 
@@ -86,22 +85,22 @@ def renew(state: State) -> State:
 
 
 def fold(plan: Plan) -> Change:
-    """The product's purchase: what is left, and the new allowance. 200 + 1,000 = 1,200."""
+    """The product's purchase: the credits left plus the new allowance. 200 + 1,000 = 1,200."""
     return lambda state: State(plan.label, state.available + plan.credits, 0)
 
 
 def relabel(label: str | None) -> Change:
-    """Only the plan's label changes."""
+    """Changes only the plan's label."""
     return lambda state: state._replace(label=label)
 
 
 def give(amount: int) -> Change:
-    """`total` rises or falls by an amount, for whatever reason."""
+    """Changes `total` by an amount."""
     return lambda state: state._replace(total=(state.total or 0) + amount)
 
 
 def spend(amount: int) -> Change:
-    """Credits are used, whether they are there or not."""
+    """Uses credits, even more than there are."""
     return lambda state: state._replace(used=(state.used or 0) + amount)
 
 
@@ -112,7 +111,7 @@ def spend_all(state: State) -> State:
 
 @dataclass(slots=True)
 class Step:
-    """What happened between two moments."""
+    """What happened in one step of the simulation."""
 
     installed: dict[str, Row] = field(default_factory=dict)
     moved: dict[str, Row] = field(default_factory=dict)
@@ -120,10 +119,10 @@ class Step:
 
 
 class Life:
-    """Plays the scripts from moment to moment. `states` is every site's row as of the last one.
+    """Plays the scripts step by step. `states` holds every site's row as of the last step.
 
-    Spending comes before the moves of a step, and a site rests for two steps after its renewal: a row that was zeroed
-    and then used for exactly as much as before could not be told from one that was never zeroed.
+    Spending comes before the moves of a step. A site spends nothing for two steps after its renewal: if it used exactly
+    as much as before, the renewed row would look like one that was never zeroed.
     """
 
     def __init__(self, scripts: Sequence[Script], *, seed: int, start: datetime) -> None:
@@ -143,11 +142,11 @@ class Life:
         self.states = {script.account_id: script.start for script in scripts if not script.installed}
 
     def first(self) -> Iterable[Row]:
-        """The sites that are there when the watch begins."""
+        """The sites that exist when the watch begins."""
         return ((account, state, self._now) for account, state in self.states.items())
 
     def until(self, now: datetime) -> Step:
-        """Everything up to and including `now`."""
+        """Plays everything up to and including `now`."""
         step = Step()
         while self._coming and self._coming[-1][0] <= now:
             at, account = self._coming.pop()

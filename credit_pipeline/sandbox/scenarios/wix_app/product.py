@@ -1,7 +1,6 @@
 """The sandbox's product: its tables in the embedded server, and what its app and its broken jobs write there.
 
-This is the one module outside the write path that writes product tables, and it does so as the product. What
-happens to whom is `life.py`'s; nothing here knows what is right.
+It writes product tables as the product does.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from credit_pipeline.sandbox.scenarios.wix_app.life import Row, State
 
 NAME = "wix_app"
 UNSOLD = {"beta": 2_000}
-"""Plans the product still knows and nobody else does: a label no catalogue maps."""
+"""Plans that only the product knows: no catalogue maps their labels."""
 
 _STAGE = """
 CREATE TEMP TABLE IF NOT EXISTS moved (instance_id uuid PRIMARY KEY, plan_id text, credits_total integer,
@@ -27,7 +26,7 @@ UPDATE app_instances AS a SET plan_id = m.plan_id, credits_total = m.credits_tot
     credits_used_month = m.credits_used_month, updated_at = m.at
 FROM moved AS m WHERE m.instance_id = a.instance_id
 """
-# Every fall of what could be spent, whoever caused it; nothing is left out.
+# Every decrease of available credits, whatever its cause.
 _LOST = """
 SELECT coalesce(sum(greatest(0, (old_total - old_used) - (new_total - new_used))), 0)::bigint
 FROM instance_changes WHERE id > %s
@@ -58,14 +57,14 @@ class WixApp:
             self._connection.cursor().executemany("INSERT INTO plans VALUES (%s, %s)", list(prices.items()))
 
     def install(self, rows: Iterable[Row]) -> None:
-        """New sites, at COPY speed."""
+        """Writes new sites with COPY."""
         target = "COPY app_instances (instance_id, plan_id, credits_total, credits_used_month, created_at, updated_at)"
         with self._connection.transaction(), self._connection.cursor().copy(f"{target} FROM STDIN".encode()) as copy:
             for account, state, at in rows:
                 copy.write_row((account, *state, at, at))
 
     def move(self, rows: Iterable[Row]) -> None:
-        """What happened to sites since: spending, renewals, purchases and accidents, in one statement."""
+        """Writes changed sites, after spending, renewals, purchases and accidents, in one statement."""
         with self._connection.transaction():
             self._connection.execute(_STAGE)
             with self._connection.cursor().copy("COPY moved FROM STDIN") as copy:
@@ -73,12 +72,12 @@ class WixApp:
                     copy.write_row((account, *state, at))
             self._connection.execute(_MOVE)
 
-    def settle_down(self) -> None:
-        """Fresh statistics after a bulk load; without them the planner expects an empty table."""
+    def refresh_statistics(self) -> None:
+        """Updates statistics after a bulk load; without them the planner expects an empty table."""
         self._connection.execute("VACUUM ANALYZE app_instances")
 
     def states(self) -> Mapping[str, State]:
-        """Every site as it stands."""
+        """The state of every site."""
         return dict(self._states())
 
     def last_change(self) -> int:
