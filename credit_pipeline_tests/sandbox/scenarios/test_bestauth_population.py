@@ -14,10 +14,10 @@ from credit_pipeline.sandbox.scenarios.bestauth.life import BestauthLife, Script
 from credit_pipeline.sandbox.scenarios.bestauth.population import BROKEN, HEALTHY, scripts
 from credit_pipeline.sandbox.scenarios.bestauth.tables import GRANT, Transaction
 from credit_pipeline.sandbox.scenarios.seeded_values import WATCH
+from credit_pipeline.sandbox.scenarios.stories import SMALLEST
 from credit_pipeline.sandbox.scenarios.truth import truth_of
 from credit_pipeline.sandbox.scenarios.wix_app import population
 from credit_pipeline.sandbox.scenarios.wix_app.life import State
-from credit_pipeline.sandbox.scenarios.wix_app.population import SMALLEST
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.rows import Subscription
 

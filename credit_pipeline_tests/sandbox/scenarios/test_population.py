@@ -11,10 +11,11 @@ from credit_pipeline.domain.codes import UNKNOWN, Code
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.plans.periods import period_at
 from credit_pipeline.sandbox.scenarios.seeded_values import WATCH, bought_before
+from credit_pipeline.sandbox.scenarios.stories import SMALLEST
 from credit_pipeline.sandbox.scenarios.truth import truth_of
 from credit_pipeline.sandbox.scenarios.wix_app.healthy import HEALTHY
 from credit_pipeline.sandbox.scenarios.wix_app.life import Life, Script, State
-from credit_pipeline.sandbox.scenarios.wix_app.population import BROKEN, SMALLEST, outcome, scripts
+from credit_pipeline.sandbox.scenarios.wix_app.population import BROKEN, outcome, scripts
 from credit_pipeline.sandbox.scenarios.wix_app.scenario_builder import ScenarioBuilder
 from credit_pipeline.sandbox.wix.book import BillingBook
 

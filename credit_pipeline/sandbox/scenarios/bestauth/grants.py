@@ -9,7 +9,7 @@ from credit_pipeline.sandbox.scenarios.bestauth.contract import FAILED, FLOOR, M
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.identities import NEVER_HEARD, then
 from credit_pipeline.sandbox.scenarios.bestauth.life import Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import (
     GRANT,
     USAGE,
@@ -21,6 +21,7 @@ from credit_pipeline.sandbox.scenarios.bestauth.tables import (
     shifts,
     spends_down_to,
 )
+from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import Change, Planted, State, give, relabel
 
 

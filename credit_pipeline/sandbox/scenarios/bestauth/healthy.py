@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from credit_pipeline.domain.plans.catalogue import Plan
 from credit_pipeline.sandbox.scenarios.bestauth.contract import FLOOR, Contract
 from credit_pipeline.sandbox.scenarios.bestauth.life import Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import ADJUSTMENT, BONUS, Failure, adds, puts, spends_down_to
 from credit_pipeline.sandbox.scenarios.seeded_values import bought_before
+from credit_pipeline.sandbox.scenarios.stories import Story
 
 
 def paid_plan(user: UserScenario) -> Plan:

@@ -9,8 +9,9 @@ from datetime import timedelta
 from credit_pipeline.sandbox.scenarios.bestauth.contract import FLOOR, MISSED, Contract
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.life import Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import BONUS, Link, User, adds, puts, shifts
+from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import Change, Planted, State, give, relabel
 
 NEVER_HEARD = ("plan_mismatch", "status_mismatch", "grant_missing")

@@ -10,8 +10,9 @@ from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FLOOR, MI
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.identities import NEVER_HEARD, same, then
 from credit_pipeline.sandbox.scenarios.bestauth.life import Patch, Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import Tier, adds, drops, puts, relabels
+from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted, give, relabel
 
 

@@ -9,9 +9,10 @@ from credit_pipeline.domain.plans.periods import add_months
 from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FAILED, FLOOR, Contract, Handling
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.life import Patch, Script
-from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import Story, UserScenario
+from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import ADJUSTMENT, adds, relabels
 from credit_pipeline.sandbox.scenarios.seeded_values import bought_before
+from credit_pipeline.sandbox.scenarios.stories import Story
 
 
 def on_trial(user: UserScenario) -> Script:

@@ -4,8 +4,7 @@ Calls are made in the order of events.
 """
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from credit_pipeline.sandbox.scenarios.bestauth.life import Billed, Move, Script
@@ -30,25 +29,12 @@ WELCOME = 100
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz0123456789"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """A kind of user and its frequency: for a broken one its share of the population, for a healthy one its weight."""
-
-    name: str
-    share: float
-    write: "Callable[[UserScenario], Script]"
-
-
 class ScenarioBuilder(SeededValues):
-    """Builds scripts of users, one after another."""
+    """Random values of users, with ids in Stripe's format."""
 
     def stripe_id(self, kind: str) -> str:
         """A random id in Stripe's format: `cus_…`, `sub_…`, `in_…`."""
         return f"{kind}_" + "".join(self.random.choices(_LETTERS, k=16))
-
-    def script_of(self, story: Story) -> Script:
-        """A script of a new user."""
-        return story.write(UserScenario(self, story.name))
 
 
 class UserScenario:

@@ -5,7 +5,7 @@ Each story carries its right answer by semantics §5 to §7.
 
 from datetime import timedelta
 
-from credit_pipeline.sandbox.scenarios.wix_app.healthy import Kind
+from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import (
     Change,
     Move,
@@ -154,14 +154,14 @@ def numbers_missing(builder: ScenarioBuilder, kind: str) -> Script:
 
 
 ACCIDENTS = (
-    Kind(name="reset_to_allowance", share=0.005, write=reset_to_allowance),
-    Kind(name="credits_taken", share=0.001, write=credits_taken),
-    Kind(name="row_made_anew", share=0.002, write=row_made_anew),
-    Kind(name="row_made_anew_as_free", share=0.001, write=row_made_anew_as_free),
-    Kind(name="gift", share=0.002, write=gift),
-    Kind(name="granted_twice", share=0.002, write=granted_twice),
-    Kind(name="renewal_missed", share=0.002, write=renewal_missed),
-    Kind(name="renewal_missed_lately", share=0.001, write=renewal_missed_lately),
-    Kind(name="overdrawn", share=0.001, write=overdrawn),
-    Kind(name="numbers_missing", share=0.001, write=numbers_missing),
+    Story(name="reset_to_allowance", share=0.005, write=reset_to_allowance),
+    Story(name="credits_taken", share=0.001, write=credits_taken),
+    Story(name="row_made_anew", share=0.002, write=row_made_anew),
+    Story(name="row_made_anew_as_free", share=0.001, write=row_made_anew_as_free),
+    Story(name="gift", share=0.002, write=gift),
+    Story(name="granted_twice", share=0.002, write=granted_twice),
+    Story(name="renewal_missed", share=0.002, write=renewal_missed),
+    Story(name="renewal_missed_lately", share=0.001, write=renewal_missed_lately),
+    Story(name="overdrawn", share=0.001, write=overdrawn),
+    Story(name="numbers_missing", share=0.001, write=numbers_missing),
 )

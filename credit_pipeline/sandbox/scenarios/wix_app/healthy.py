@@ -3,24 +3,14 @@
 None of these stories may be reported.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from credit_pipeline.domain.plans.periods import add_months
 from credit_pipeline.sandbox.scenarios.seeded_values import bought_before
+from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import Move, Script, State, fold, relabel, spend_all
 from credit_pipeline.sandbox.scenarios.wix_app.scenario_builder import FREE, ScenarioBuilder, billed, paying
 from credit_pipeline.sandbox.wix.book import wire_time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """A kind of site and its frequency: for an incident its share of the population, for a healthy one its weight."""
-
-    name: str
-    share: float
-    write: Callable[[ScenarioBuilder, str], Script]
 
 
 def free(builder: ScenarioBuilder, kind: str) -> Script:
@@ -166,25 +156,25 @@ def renewed_lately(builder: ScenarioBuilder, kind: str) -> Script:
 
 
 HEALTHY = (
-    Kind(name="free", share=30, write=free),
-    Kind(name="free_spent_out", share=9, write=free_spent_out),
-    Kind(name="free_topped_up", share=2, write=free_topped_up),
-    Kind(name="free_new", share=3, write=free_new),
-    Kind(name="free_after_paying", share=2, write=free_after_paying),
-    Kind(name="paid", share=25, write=paid),
-    Kind(name="paid_spent_out", share=6, write=paid_spent_out),
-    Kind(name="carried_over", share=5, write=carried_over),
-    Kind(name="cancelled_but_paid", share=3, write=cancelled_but_paid),
-    Kind(name="overdue", share=2, write=overdue),
-    Kind(name="yearly", share=3, write=yearly),
-    Kind(name="typed_name", share=1, write=typed_name),
-    Kind(name="no_purchase_time", share=0.3, write=no_purchase_time),
-    Kind(name="upgraded", share=2, write=upgraded),
-    Kind(name="upgraded_lately", share=0.5, write=upgraded_lately),
-    Kind(name="upgraded_late", share=0.5, write=upgraded_late),
-    Kind(name="on_trial", share=2, write=on_trial),
-    Kind(name="bought_at_once", share=1, write=bought_at_once),
-    Kind(name="downgraded", share=1, write=downgraded),
-    Kind(name="ended", share=1, write=ended),
-    Kind(name="renewed_lately", share=0.7, write=renewed_lately),
+    Story(name="free", share=30, write=free),
+    Story(name="free_spent_out", share=9, write=free_spent_out),
+    Story(name="free_topped_up", share=2, write=free_topped_up),
+    Story(name="free_new", share=3, write=free_new),
+    Story(name="free_after_paying", share=2, write=free_after_paying),
+    Story(name="paid", share=25, write=paid),
+    Story(name="paid_spent_out", share=6, write=paid_spent_out),
+    Story(name="carried_over", share=5, write=carried_over),
+    Story(name="cancelled_but_paid", share=3, write=cancelled_but_paid),
+    Story(name="overdue", share=2, write=overdue),
+    Story(name="yearly", share=3, write=yearly),
+    Story(name="typed_name", share=1, write=typed_name),
+    Story(name="no_purchase_time", share=0.3, write=no_purchase_time),
+    Story(name="upgraded", share=2, write=upgraded),
+    Story(name="upgraded_lately", share=0.5, write=upgraded_lately),
+    Story(name="upgraded_late", share=0.5, write=upgraded_late),
+    Story(name="on_trial", share=2, write=on_trial),
+    Story(name="bought_at_once", share=1, write=bought_at_once),
+    Story(name="downgraded", share=1, write=downgraded),
+    Story(name="ended", share=1, write=ended),
+    Story(name="renewed_lately", share=0.7, write=renewed_lately),
 )

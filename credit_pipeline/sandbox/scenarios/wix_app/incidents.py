@@ -6,7 +6,7 @@ Each story carries its right answer by semantics §5 and §6.
 from datetime import timedelta
 
 from credit_pipeline.domain.plans.catalogue import Plan
-from credit_pipeline.sandbox.scenarios.wix_app.healthy import Kind
+from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import Change, Move, Planted, Script, State, fold, give, relabel
 from credit_pipeline.sandbox.scenarios.wix_app.scenario_builder import FREE, ScenarioBuilder, billed, paying
 
@@ -185,16 +185,16 @@ def reset_then_upgrade_missed(builder: ScenarioBuilder, kind: str) -> Script:
 
 
 PLAN_INCIDENTS = (
-    Kind(name="upgrade_missed", share=0.012, write=upgrade_missed),
-    Kind(name="upgrade_missed_unused", share=0.004, write=upgrade_missed_unused),
-    Kind(name="upgrade_missed_with_surplus", share=0.002, write=upgrade_missed_with_surplus),
-    Kind(name="label_only_upgraded", share=0.002, write=label_only_upgraded),
-    Kind(name="paid_at_100", share=0.008, write=paid_at_100),
-    Kind(name="unproven", share=0.003, write=unproven),
-    Kind(name="free_short", share=0.002, write=free_short),
-    Kind(name="paid_without_time", share=0.0005, write=paid_without_time),
-    Kind(name="label_lost", share=0.005, write=label_lost),
-    Kind(name="label_cleared", share=0.001, write=label_cleared),
-    Kind(name="downgrade_missed", share=0.003, write=downgrade_missed),
-    Kind(name="reset_then_upgrade_missed", share=0.001, write=reset_then_upgrade_missed),
+    Story(name="upgrade_missed", share=0.012, write=upgrade_missed),
+    Story(name="upgrade_missed_unused", share=0.004, write=upgrade_missed_unused),
+    Story(name="upgrade_missed_with_surplus", share=0.002, write=upgrade_missed_with_surplus),
+    Story(name="label_only_upgraded", share=0.002, write=label_only_upgraded),
+    Story(name="paid_at_100", share=0.008, write=paid_at_100),
+    Story(name="unproven", share=0.003, write=unproven),
+    Story(name="free_short", share=0.002, write=free_short),
+    Story(name="paid_without_time", share=0.0005, write=paid_without_time),
+    Story(name="label_lost", share=0.005, write=label_lost),
+    Story(name="label_cleared", share=0.001, write=label_cleared),
+    Story(name="downgrade_missed", share=0.003, write=downgrade_missed),
+    Story(name="reset_then_upgrade_missed", share=0.001, write=reset_then_upgrade_missed),
 )

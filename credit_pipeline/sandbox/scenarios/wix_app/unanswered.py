@@ -1,6 +1,6 @@
 """Sites for which billing gives an unknown plan, an end, or no answer. None of them moves credits automatically."""
 
-from credit_pipeline.sandbox.scenarios.wix_app.healthy import Kind
+from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import Move, Planted, Script, relabel
 from credit_pipeline.sandbox.scenarios.wix_app.scenario_builder import ScenarioBuilder
 
@@ -62,11 +62,11 @@ def no_answer(builder: ScenarioBuilder, kind: str) -> Script:
 
 
 UNANSWERED = (
-    Kind(name="unknown_to_billing", share=0.0015, write=unknown_to_billing),
-    Kind(name="unknown_to_store", share=0.001, write=unknown_to_store),
-    Kind(name="no_answer", share=0.0015, write=no_answer),
-    Kind(name="ended_just_now", share=0.002, write=ended_just_now),
-    Kind(name="ended_days_ago", share=0.004, write=ended_days_ago),
-    Kind(name="not_at_source", share=0.002, write=not_at_source),
-    Kind(name="uninstalled", share=0.004, write=uninstalled),
+    Story(name="unknown_to_billing", share=0.0015, write=unknown_to_billing),
+    Story(name="unknown_to_store", share=0.001, write=unknown_to_store),
+    Story(name="no_answer", share=0.0015, write=no_answer),
+    Story(name="ended_just_now", share=0.002, write=ended_just_now),
+    Story(name="ended_days_ago", share=0.004, write=ended_days_ago),
+    Story(name="not_at_source", share=0.002, write=not_at_source),
+    Story(name="uninstalled", share=0.004, write=uninstalled),
 )
