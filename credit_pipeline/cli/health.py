@@ -14,7 +14,7 @@ from credit_pipeline.cli.session import Session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from credit_pipeline.services.health.health import Health, Statement
+    from credit_pipeline.services.health.statement import Health, Statement
 
 
 @click.command(cls=Command)

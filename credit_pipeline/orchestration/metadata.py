@@ -16,7 +16,7 @@ import pyarrow as pa
 from credit_pipeline.domain.codes import CODES, Code
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.services.collect.ports import Snapshot
-from credit_pipeline.services.health.health import Health
+from credit_pipeline.services.health.statement import Health
 from credit_pipeline.services.report.identity_report import STATES, IdentityReport
 from credit_pipeline.services.report.report import Report
 

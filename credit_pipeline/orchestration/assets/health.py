@@ -21,7 +21,8 @@ from credit_pipeline.services.collect.ports import FailedSpend, IdentityStore
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.health.balance_history import system_history
 from credit_pipeline.services.health.between_comparisons import COMPARED, between_comparisons, compared_lately
-from credit_pipeline.services.health.health import Health, health, of_incomplete, since, undelivered_alerts
+from credit_pipeline.services.health.health import health, of_incomplete, since, undelivered_alerts
+from credit_pipeline.services.health.statement import Health
 from credit_pipeline.services.report.report import Report
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN

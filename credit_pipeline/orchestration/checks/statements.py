@@ -11,23 +11,26 @@ import dagster as dg
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.orchestration.metadata import PREVIEW
 from credit_pipeline.services.health.health import (
-    Statement,
     lost_credits,
     on_free_limits,
     paid_without_grant,
     unexplained_balances,
     unmapped,
 )
+from credit_pipeline.services.health.statement import (
+    EVERY_USER,
+    FAILED_DEDUCTIONS,
+    LEDGER_EXPLAINS,
+    LOST_CREDITS,
+    NO_FAILED_DEDUCTION,
+    ON_FREE_LIMITS,
+    PAID_WITHOUT_GRANT,
+    Statement,
+)
 from credit_pipeline.services.report.report import Report
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 Judge = Callable[[CreditSystem, Report], Statement]
-
-PAID_WITHOUT_GRANT = "Every account that billing calls paid was granted the credits of its period."
-ON_FREE_LIMITS = "Every account that billing calls paid has the label of a paid plan."
-LOST_CREDITS = "All credits that left a balance between two runs were spent."
-EVERY_USER = "Every user has one store account, and every layer agrees on it."
-LEDGER_EXPLAINS = "Every balance is the sum of its transactions and not below zero."
 
 
 def checks_of(system: CreditSystem) -> list[dg.AssetChecksDefinition]:
@@ -55,13 +58,12 @@ def _on_report(system: CreditSystem, name: str, sentence: str, judge: Judge) -> 
 
 
 def _no_recent_failed_deductions(system: CreditSystem) -> dg.AssetChecksDefinition:
-    sentence = "No deduction of credits failed within the last hour."
-
-    @dg.asset_check(asset=[system.name, "health_report"], name="no_recent_failed_deductions", description=sentence)
+    @dg.asset_check(asset=[system.name, "health_report"], name=FAILED_DEDUCTIONS, description=NO_FAILED_DEDUCTION)
     def no_recent_failed_deductions(report: dict[str, Any]) -> dg.AssetCheckResult:
-        found = next(check for check in report["checks"] if check["name"] == "no_recent_failed_deductions")
+        found = next(check for check in report["checks"] if check["name"] == FAILED_DEDUCTIONS)
         fields = {name: found[name] for name in ("name", "severity", "count", "recovery")}
-        return shown(Statement(**fields, healthy=sentence, failure=found["sentence"], sample=tuple(found["sample"])))
+        sentences = {"healthy": NO_FAILED_DEDUCTION, "failure": found["sentence"]}
+        return shown(Statement(**fields, **sentences, sample=tuple(found["sample"])))
 
     return no_recent_failed_deductions
 

@@ -16,7 +16,7 @@ from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.alerts.alerts import drain
 from credit_pipeline.services.alerts.ports import AlertKind
-from credit_pipeline.services.health.health import ALERTS_DELIVERED, DELIVERED
+from credit_pipeline.services.health.statement import ALERTS_DELIVERED, DELIVERED
 
 INTERVAL_S = 30
 OVERLAP = timedelta(minutes=1)

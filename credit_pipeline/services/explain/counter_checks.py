@@ -51,7 +51,7 @@ def _subscription_exists(account: Account) -> Check:
 def _balance_exists(account: Account, *, in_store: bool) -> Check:
     balance = account.balance
     if balance.total is None or balance.used is None:
-        detail = "the row has no credit numbers" if in_store else "without a row there is no balance"
+        detail = "the row has no credit numbers" if in_store else "there is no row, so there is no balance"
         return Check(name="balance_exists", ok=False, detail=detail)
     return Check(name="balance_exists", ok=True, detail=f"{balance.total:,} granted, {balance.used:,} used")
 
@@ -59,9 +59,9 @@ def _balance_exists(account: Account, *, in_store: bool) -> Check:
 def _balance_reasonable(judgement: Judgement, *, in_store: bool) -> Check:
     name, account = "balance_reasonable_for_plan", judgement.account
     if not in_store:
-        return Check(name=name, ok=None, detail="without a row there is no balance")
+        return Check(name=name, ok=None, detail="there is no row, so there is no balance")
     if account.billing.status is None or isinstance(account.billing.resolution, Unmapped):
-        return Check(name=name, ok=None, detail="without a known plan there is nothing to compare with")
+        return Check(name=name, ok=None, detail="the plan is unknown, so the balance cannot be judged")
     wrong = [
         f for f in judgement.findings if f.lane is not Lane.NONE and CODES[f.code].direction is not Direction.NEUTRAL
     ]

@@ -95,9 +95,9 @@ def _balance_exists(account: Account) -> Check:
 def _balance_reasonable(judgement: Judgement) -> Check:
     name, account = "balance_reasonable_for_plan", judgement.account
     if account.store_id is None or account.balance.used is None:
-        return Check(name=name, ok=None, detail="without a balance row there is nothing to compare")
+        return Check(name=name, ok=None, detail="there is no balance row to compare")
     if account.billing.status is None or isinstance(account.billing.resolution, Unmapped):
-        return Check(name=name, ok=None, detail="without a known plan there is nothing to compare with")
+        return Check(name=name, ok=None, detail="the plan is unknown, so the balance cannot be judged")
     wrong = [
         f for f in judgement.findings if f.lane is not Lane.NONE and CODES[f.code].direction is not Direction.NEUTRAL
     ]
@@ -115,7 +115,7 @@ def _balance_reasonable(judgement: Judgement) -> Check:
 def _ledger_explains(account: Account) -> Check:
     name, ledger, gap = "ledger_explains_balance", account.ledger, account.gap
     if ledger is None or gap is None:
-        return Check(name=name, ok=None, detail="without a balance row there is nothing to explain")
+        return Check(name=name, ok=None, detail="there is no balance row to explain")
     if ledger.unknown_types:
         words = ", ".join(ledger.unknown_types)
         return Check(name=name, ok=None, detail=f"the YAML does not map these transaction types: {words}")
@@ -127,7 +127,7 @@ def _ledger_explains(account: Account) -> Check:
 def _can_deduct(account: Account, executable: bool | None) -> Check:
     name, available = "can_deduct", account.balance.available
     if available is None:
-        return Check(name=name, ok=None, detail="without a balance row there is nothing to deduct")
+        return Check(name=name, ok=None, detail="there is no balance row to deduct from")
     if executable is None:
         detail = f"{available:,} available; no deduct function is configured to ask"
         return Check(name=name, ok=None if available >= 1 else False, detail=detail)

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.codes import Severity
 from credit_pipeline.services.collect.ports import FailedSpend
-from credit_pipeline.services.health.health import OF_NOW, Health, Statement, health
+from credit_pipeline.services.health.health import health
+from credit_pipeline.services.health.statement import OF_NOW, Health, Statement
 from credit_pipeline.services.reconcile.ports import MemoryStore, WaitingFinding
 from credit_pipeline.services.report.report import Mismatch
 

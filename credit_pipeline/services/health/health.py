@@ -4,9 +4,9 @@ The asset checks and the command `health` show the same sentences. Nothing is re
 """
 
 from collections.abc import Sequence, Sized
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.codes import CODES, Code, Severity
@@ -14,16 +14,25 @@ from credit_pipeline.domain.plans.catalogue import Resolved
 from credit_pipeline.services.alerts.ports import Outbox
 from credit_pipeline.services.collect.ports import FailedSpend, IdentityStore, Progress
 from credit_pipeline.services.gateways import Gateways
+from credit_pipeline.services.health.statement import (
+    ALERTS_DELIVERED,
+    DELIVERED,
+    EVERY_USER,
+    FAILED_DEDUCTIONS,
+    LEDGER_EXPLAINS,
+    LOST_CREDITS,
+    NO_FAILED_DEDUCTION,
+    OF_NOW,
+    ON_FREE_LIMITS,
+    PAID_WITHOUT_GRANT,
+    Health,
+    Statement,
+)
 from credit_pipeline.services.reconcile.check import check
 from credit_pipeline.services.report.report import Mismatch
 
 SAMPLE = 10
-DELIVERED = "every_alert_is_delivered"
-ALERTS_DELIVERED = "Every alert reached every sink at the first attempt and within an hour."
-FAILED_DEDUCTIONS = "no_recent_failed_deductions"
 RECENT = timedelta(hours=1)
-OF_NOW = frozenset({FAILED_DEDUCTIONS})
-"""Checks that need no comparison of both sides."""
 
 
 class Judged(Protocol):
@@ -38,67 +47,6 @@ class Judged(Protocol):
     def history(self) -> str:
         """`evaluated`, or why it was not."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """The result of one check. A `count` of None means that this layout or this run cannot tell; it is never a 0."""
-
-    name: str
-    healthy: str
-    """The sentence if the check passes."""
-    failure: str
-    """The sentence if it fails: what is wrong, with the count."""
-    severity: str
-    count: int | None
-    sample: tuple[str, ...] = ()
-    recovery: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The sentence to show."""
-        return self.failure if self.count else self.healthy
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the sample is incomplete."""
-        return (self.count or 0) > len(self.sample)
-
-    def as_json(self) -> dict[str, Any]:
-        """The JSON object of one check."""
-        fields = {name: value for name, value in asdict(self).items() if name not in {"healthy", "failure"}}
-        return {"name": fields.pop("name"), "sentence": self.sentence, **fields, "truncated": self.truncated}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """The results of all checks of one system."""
-
-    system: str
-    statements: tuple[Statement, ...]
-
-    @property
-    def failing(self) -> tuple[Statement, ...]:
-        """The checks that fail."""
-        return tuple(statement for statement in self.statements if statement.count)
-
-    @property
-    def healthy(self) -> bool:
-        """Whether every check that could be judged passes."""
-        return not self.failing
-
-    def line(self) -> str:
-        """The overall line."""
-        judged = sum(1 for statement in self.statements if statement.count is not None)
-        if self.healthy:
-            return f"{self.system}: healthy, {judged} of {len(self.statements)} checks answered and passed"
-        loudest = min((s.severity for s in self.failing), key=[s.value for s in Severity].index)
-        return f"{self.system}: NOT healthy ({loudest}): {len(self.failing)} of {judged} checks fail"
-
-    def as_json(self) -> dict[str, Any]:
-        """The JSON object of `health`."""
-        checks = [statement.as_json() for statement in self.statements]
-        return {"system": self.system, "healthy": self.healthy, "summary": self.line(), "checks": checks}
 
 
 def health(system: CreditSystem, report: Judged, failed: Sequence[FailedSpend] | None) -> Health:
@@ -147,7 +95,7 @@ def paid_without_grant(system: CreditSystem, report: Judged) -> Statement:
     paid = _counted(found, "paid account was", "paid accounts were")
     return _about(
         "no_paid_account_without_its_grant",
-        "Every account that billing calls paid was granted the credits of its period.",
+        PAID_WITHOUT_GRANT,
         f"{paid} not granted the credits of the period.",
         Severity.CRITICAL,
         found,
@@ -165,7 +113,7 @@ def on_free_limits(system: CreditSystem, report: Judged) -> Statement:
     ]
     return _about(
         "no_paid_account_on_free_limits",
-        "Every account that billing calls paid has the label of a paid plan.",
+        ON_FREE_LIMITS,
         f"{_counted(held, 'paid account has', 'paid accounts have')} the free plan's limits by label.",
         Severity.ERROR,
         held,
@@ -181,7 +129,7 @@ def unmapped(system: CreditSystem, report: Judged) -> Statement:
         system,
         _about(
             "every_user_is_mapped",
-            "Every user has one store account, and every layer agrees on it.",
+            EVERY_USER,
             f"{_counted(found, 'user has', 'users have')} no store account, several, or one that layers disagree on.",
             Severity.ERROR if paying else Severity.WARNING,
             found,
@@ -194,7 +142,7 @@ def failed_deductions(system: CreditSystem, failed: Sequence[FailedSpend] | None
     """`no_recent_failed_deductions`."""
     return Statement(
         name=FAILED_DEDUCTIONS,
-        healthy="No deduction of credits failed within the last hour.",
+        healthy=NO_FAILED_DEDUCTION,
         failure=f"{_counted(failed or (), 'deduction', 'deductions')} of credits failed within the last hour.",
         severity=Severity.ERROR.value,
         count=None if failed is None else len(failed),
@@ -216,7 +164,7 @@ def unexplained_balances(system: CreditSystem, report: Judged) -> Statement:
         system,
         _about(
             "ledger_explains_balance",
-            "Every balance is the sum of its transactions and not below zero.",
+            LEDGER_EXPLAINS,
             f"{balances} transactions.",
             Severity.ERROR,
             found,
@@ -230,7 +178,7 @@ def lost_credits(system: CreditSystem, report: Judged) -> Statement:
     found = having(report, Code.UNEXPLAINED_DECREASE, Code.GRANT_LOST)
     statement = _about(
         "no_credits_lost",
-        "All credits that left a balance between two runs were spent.",
+        LOST_CREDITS,
         f"{_counted(found, 'account', 'accounts')} lost credits without spending them.",
         Severity.ERROR,
         found,

@@ -8,7 +8,7 @@ import pytest
 
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.services.health.between_comparisons import between_comparisons, compared_lately
-from credit_pipeline.services.health.health import Health
+from credit_pipeline.services.health.statement import Health
 from credit_pipeline.services.reconcile.ports import CollectionRecord, WaitingFinding
 from credit_pipeline_tests.domain.builders import NOW
 from credit_pipeline_tests.services.health.test_health import COUNTER, LEDGER, NAMES, counts

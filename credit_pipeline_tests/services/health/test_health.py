@@ -8,7 +8,8 @@ import pytest
 from credit_pipeline.config.loader import load_system
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.services.collect.ports import FailedSpend
-from credit_pipeline.services.health.health import Health, health
+from credit_pipeline.services.health.health import health
+from credit_pipeline.services.health.statement import Health
 from credit_pipeline.services.report.report import Mismatch, Report, Source
 from credit_pipeline_tests.domain.builders import NOW
 
