@@ -94,15 +94,15 @@ def test(ctx: click.Context) -> int:
 
 
 def _sinks(system: CreditSystem) -> list[Sink]:
-    from credit_pipeline.adapters.alerts.open_alerts import sinks_of
+    from credit_pipeline.adapters.open_alerts import sinks_of
 
     return sinks_of(system, os.environ)
 
 
 @contextlib.contextmanager
 def _outbox(session: Session, system: CreditSystem, role: Role | None = None) -> Iterator[Outbox]:
-    from credit_pipeline.adapters.alerts.open_alerts import open_outbox
     from credit_pipeline.adapters.connect import Role
+    from credit_pipeline.adapters.open_alerts import open_outbox
     from credit_pipeline.cli.managed_servers import history_server, sandbox_for
 
     with (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from credit_pipeline.config.system import CreditSystem
-    from credit_pipeline.orchestration.jobs.runs import RunResult
+    from credit_pipeline.orchestration.runs.system_runs import RunResult
 
 Plan = Mapping[str, Any]
 
@@ -100,7 +100,7 @@ def _run(session: Session, system: CreditSystem, *, live: bool, accounts: Sequen
                 require_installed(system, gateways.memory)
             named = named_accounts(system, gateways, accounts) or ()
         with session.instance() as instance, session.progress("asking billing") as progress:
-            from credit_pipeline.orchestration.jobs.runs import reconcile_run
+            from credit_pipeline.orchestration.runs.system_runs import reconcile_run
 
             return reconcile_run(system, instance, dry_run=not live, accounts=named, attended=live, progress=progress)
 
@@ -118,7 +118,7 @@ def _apply(session: Session, plan_id: str) -> Plan:
     with saved_plan(session, plan_id) as (system, _, _):  # an unknown id is one sentence and no run
         require_writable(system, os.environ)
     with sandbox_for(session, system), session.instance() as instance, session.waiting("applying"):
-        from credit_pipeline.orchestration.jobs.runs import apply_run
+        from credit_pipeline.orchestration.runs.system_runs import apply_run
 
         return apply_run(system, instance, plan_id, dry_run=False, attended=True).plan
 
@@ -152,7 +152,7 @@ def _undo(session: Session, plan_id: str, accounts: tuple[str, ...], *, live: bo
     if not found.rows:
         return nothing_to_undo(system.name, plan_id, found.notes, mode="live" if live else "dry_run")
     with sandbox_for(session, system), session.instance() as instance, session.waiting("undoing"):
-        from credit_pipeline.orchestration.jobs.runs import undo_run
+        from credit_pipeline.orchestration.runs.system_runs import undo_run
 
         return undo_run(system, instance, plan_id, accounts=named, dry_run=not live, attended=live).plan
 

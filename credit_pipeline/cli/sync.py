@@ -43,7 +43,7 @@ def sync(session: Session, system: str, accounts: tuple[str, ...], live: bool) -
                 require_installed(found, gateways.memory)
             named = accounts_in(found, gateways.store, accounts)
         with session.instance() as instance, session.waiting("comparing with billing"):
-            from credit_pipeline.orchestration.jobs.account_runs import sync_run
+            from credit_pipeline.orchestration.runs.account_runs import sync_run
 
             result = sync_run(found, instance, named, live=live)
     session.show(result, lambda: _text(result))

@@ -107,7 +107,7 @@ def replay(ctx: click.Context, records: tuple[int, ...], dead: bool, live: bool)
         with _inbox(session, system) as inbox:
             claims = inbox.replay(_named(system, inbox, records, dead=dead), "a person's replay")
         with session.instance() as instance, session.waiting("comparing with billing"):
-            from credit_pipeline.orchestration.jobs.account_runs import repair_run
+            from credit_pipeline.orchestration.runs.account_runs import repair_run
 
             shown = dict(repair_run(system, instance, claims, live=live)) if claims else _nothing(system, live=live)
     session.show(shown, lambda: _replay_text(shown))
@@ -136,7 +136,7 @@ def discard(ctx: click.Context, records: tuple[int, ...], dead: bool, who: str, 
 @contextlib.contextmanager
 def _inbox(session: Session, system: CreditSystem, role: Role | None = None) -> Iterator[Inbox]:
     from credit_pipeline.adapters.connect import Role
-    from credit_pipeline.adapters.inbox.open_inbox import open_inbox
+    from credit_pipeline.adapters.open_inbox import open_inbox
     from credit_pipeline.cli.managed_servers import sandbox_for
 
     with sandbox_for(session, system), open_inbox(system, os.environ, role or Role.CORRECTOR) as inbox:

@@ -23,7 +23,7 @@ from credit_pipeline.services.report.report import Report
 if TYPE_CHECKING:
     import dagster as dg
 
-    from credit_pipeline.orchestration.jobs.runs import RunResult
+    from credit_pipeline.orchestration.runs.system_runs import RunResult
 
 APPROVER = "demo-approver"
 REASON = "the demo's plan was shown, and it agrees with what was planted"
@@ -49,7 +49,7 @@ def run_demo(
 def _run_system(
     home: Path, instance: "dg.DagsterInstance", name: str, say_for_all: Say, progress: Progress | None
 ) -> dict[str, Any]:
-    from credit_pipeline.orchestration.jobs.runs import apply_run, reconcile_run
+    from credit_pipeline.orchestration.runs.system_runs import apply_run, reconcile_run
 
     system = sandbox_system(name)
 

@@ -10,7 +10,7 @@ from credit_pipeline.config.loader import load_system
 from credit_pipeline.definitions import defs
 from credit_pipeline.domain.timetable import Timetable, Timetables
 from credit_pipeline.orchestration.assemble import reconciliation_defs
-from credit_pipeline.orchestration.jobs.run_limits import RunLimits
+from credit_pipeline.orchestration.run_limits import RunLimits
 from credit_pipeline.orchestration.sensors.schedules import schedules_of
 
 PARENTS = {

@@ -19,8 +19,8 @@ from credit_pipeline.orchestration.assets.asset_shape import CODE_VERSION, OWNER
 from credit_pipeline.orchestration.assets.plan import no_plan
 from credit_pipeline.orchestration.failures import one_sentence
 from credit_pipeline.orchestration.io_manager import MAY_BE_ABSENT
-from credit_pipeline.orchestration.jobs.run_limits import WriteConfig
 from credit_pipeline.orchestration.resources import CreditGateways
+from credit_pipeline.orchestration.run_limits import WriteConfig
 from credit_pipeline.services.apply import Apply
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.plans.apply_state import ApplyState

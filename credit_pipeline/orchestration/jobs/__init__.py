@@ -1,1 +1,1 @@
-"""The jobs of a system, and functions that run them in the command line's process."""
+"""The jobs of a system, and what a command that runs one hears of its progress."""

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from credit_pipeline.adapters.inbox.open_inbox import open_sync_requests
+from credit_pipeline.adapters.open_inbox import open_sync_requests
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, NotInstalled
 from credit_pipeline.domain.subjects.ids import AccountId

@@ -6,8 +6,8 @@ import dagster as dg
 from pydantic import Field
 
 from credit_pipeline.config.system import CreditSystem
-from credit_pipeline.orchestration.jobs.run_limits import WriteConfig
 from credit_pipeline.orchestration.jobs.terminal import SILENCE
+from credit_pipeline.orchestration.run_limits import WriteConfig
 
 ONE_AT_A_TIME = "credit_pipeline/reconcile"
 """A run tag with the system as its value; dagster.yaml allows one run per value."""

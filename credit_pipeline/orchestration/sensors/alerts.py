@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_pipeline.adapters.alerts.open_alerts import open_outbox, sinks_of
+from credit_pipeline.adapters.open_alerts import open_outbox, sinks_of
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.alerts.alerts import drain

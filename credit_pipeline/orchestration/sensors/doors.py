@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_pipeline.adapters.inbox.open_inbox import open_inbox, open_sync_requests
+from credit_pipeline.adapters.open_inbox import open_inbox, open_sync_requests
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.sync.ports import Claim, Inbox, SyncRequests

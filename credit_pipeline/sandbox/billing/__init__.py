@@ -1,1 +1,1 @@
-"""The sandbox's billing server for Wix and Stripe: its process, its control routes and its faults."""
+"""The sandbox's billing server for Wix and Stripe: its process, its state and its control door."""

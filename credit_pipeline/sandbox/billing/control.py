@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.sandbox.billing.fault_responses import answer, application_error
-from credit_pipeline.sandbox.billing.faults import FaultBook
+from credit_pipeline.sandbox.faults.fault_responses import answer, application_error
+from credit_pipeline.sandbox.faults.faults import FaultBook
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.file import KINDS, changes_from, row_from
 from credit_pipeline.sandbox.stripe.rows import Row

@@ -22,8 +22,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from credit_pipeline.sandbox.billing.control import ControlApi
-from credit_pipeline.sandbox.billing.faults import FaultBook
 from credit_pipeline.sandbox.billing.state import APP_ID, ServerState, known_secrets
+from credit_pipeline.sandbox.faults.faults import FaultBook
 from credit_pipeline.sandbox.stripe.api import KEY_PREFIX, StripeApi
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.versions import VERSION

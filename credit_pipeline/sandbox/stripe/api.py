@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from credit_pipeline.sandbox.billing.fault_responses import faulty_response, json_response
-from credit_pipeline.sandbox.billing.faults import OF_PAGES, Fault, FaultBook, FaultKind
+from credit_pipeline.sandbox.faults.fault_responses import faulty_response, json_response
+from credit_pipeline.sandbox.faults.faults import OF_PAGES, Fault, FaultBook, FaultKind
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.errors import STRIPE, Refused, limited, missing
 from credit_pipeline.sandbox.stripe.faulty_pages import faulty_page, other_mode

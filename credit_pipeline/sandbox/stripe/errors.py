@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from starlette.responses import Response
 
-from credit_pipeline.sandbox.billing.fault_responses import Dialect, json_response
-from credit_pipeline.sandbox.billing.faults import Fault, FaultKind
+from credit_pipeline.sandbox.faults.fault_responses import Dialect, json_response
+from credit_pipeline.sandbox.faults.faults import Fault, FaultKind
 
 REQUEST_ID = "Request-Id"
 SHOULD_RETRY = "Stripe-Should-Retry"

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from credit_pipeline.sandbox.billing.faults import FaultKind
+from credit_pipeline.sandbox.faults.faults import FaultKind
 from credit_pipeline.sandbox.stripe.lists import Listing, Object
 from credit_pipeline.sandbox.stripe.query import Cursor
 

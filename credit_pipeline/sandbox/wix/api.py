@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from credit_pipeline.sandbox.billing.fault_responses import answer, application_error, faulty_response
-from credit_pipeline.sandbox.billing.faults import INSTANCE, TOKEN, FaultBook, FaultKind
+from credit_pipeline.sandbox.faults.fault_responses import answer, application_error, faulty_response
+from credit_pipeline.sandbox.faults.faults import INSTANCE, TOKEN, FaultBook, FaultKind
 from credit_pipeline.sandbox.wix.book import BillingBook, payload_of
 
 TOKEN_LIFE_S = 14_400

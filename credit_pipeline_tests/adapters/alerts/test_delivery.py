@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from credit_pipeline.adapters.alerts.open_alerts import sinks_of
 from credit_pipeline.adapters.alerts.outbox import PostgresOutbox
+from credit_pipeline.adapters.open_alerts import sinks_of
 from credit_pipeline.config.system import AlertsConfig, EmailAlerts, WebhookAlerts
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.services.alerts.alerts import Drained, drain

@@ -10,12 +10,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from credit_pipeline.adapters.alerts.open_alerts import open_outbox
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.adapters.findings.lifecycle import PostgresLifecycle
 from credit_pipeline.adapters.history.home import DAGSTER_URL, Place, left_behind, open_history
 from credit_pipeline.adapters.history.memory import PostgresMemory
 from credit_pipeline.adapters.install.install import install
+from credit_pipeline.adapters.open_alerts import open_outbox
 from credit_pipeline.adapters.plans.store import PostgresPlans
 from credit_pipeline.domain.errors import CreditPipelineError, NotInstalled, StoreError
 from credit_pipeline.domain.subjects.ids import AccountId

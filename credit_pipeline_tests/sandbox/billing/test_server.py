@@ -14,9 +14,9 @@ import pytest
 
 from credit_pipeline.domain.errors import ConfigurationError, SourceError
 from credit_pipeline.sandbox.billing import process as billing_process
-from credit_pipeline.sandbox.billing.faults import Fault, FaultBook, FaultKind
 from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.billing.state import ServerState
+from credit_pipeline.sandbox.faults.faults import Fault, FaultBook, FaultKind
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.wix.book import BillingBook, Instance, wire_time
 from credit_pipeline_tests.sandbox.stripe.stripe_rows import a_customer, a_subscription

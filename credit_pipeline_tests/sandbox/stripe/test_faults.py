@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from credit_pipeline.sandbox.billing.faults import OF_PAGES, FaultBook, FaultKind
 from credit_pipeline.sandbox.billing.server import BillingServer
+from credit_pipeline.sandbox.faults.faults import OF_PAGES, FaultBook, FaultKind
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline_tests.sandbox.stripe.stripe_rows import a_customer, a_subscription, an_invoice
 

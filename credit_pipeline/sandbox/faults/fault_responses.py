@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from credit_pipeline.sandbox.billing.faults import Fault, FaultKind
+from credit_pipeline.sandbox.faults.faults import Fault, FaultKind
 
 REQUEST_ID = "X-Wix-Request-Id"
 DRIP_S = 0.02

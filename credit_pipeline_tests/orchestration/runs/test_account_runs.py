@@ -12,8 +12,8 @@ from psycopg.rows import dict_row
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.config.loader import load_system
 from credit_pipeline.domain.errors import NotInstalled
-from credit_pipeline.orchestration.jobs.account_runs import repair_run, sync_run
-from credit_pipeline.orchestration.jobs.runs import apply_run, reconcile_run
+from credit_pipeline.orchestration.runs.account_runs import repair_run, sync_run
+from credit_pipeline.orchestration.runs.system_runs import apply_run, reconcile_run
 from credit_pipeline.sandbox import lifecycle
 from credit_pipeline.services.plans.ports import Selection
 from credit_pipeline_tests.orchestration.conftest import Sandbox

@@ -7,8 +7,8 @@ import dagster as dg
 
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.orchestration.assemble import reconciliation_defs
-from credit_pipeline.orchestration.jobs.runs import error_in
 from credit_pipeline.orchestration.jobs.terminal import Terminal, heard_by_dagster
+from credit_pipeline.orchestration.runs.system_runs import error_in
 from credit_pipeline.services.sync.ports import Claim
 
 

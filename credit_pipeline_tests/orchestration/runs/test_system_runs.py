@@ -15,7 +15,7 @@ from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.config.loader import load_system
 from credit_pipeline.domain.errors import ConfigurationError, PlanError
 from credit_pipeline.orchestration.assemble import reconciliation_defs
-from credit_pipeline.orchestration.jobs.runs import RunResult, apply_run, reconcile_run
+from credit_pipeline.orchestration.runs.system_runs import RunResult, apply_run, reconcile_run
 from credit_pipeline.sandbox import lifecycle
 from credit_pipeline.services.health.health import health
 from credit_pipeline.services.plans.ports import Selection
