@@ -7,32 +7,23 @@ import time
 import psycopg
 
 from credit_pipeline_tests.benchmarks.peak import peak_mb
-
-COPIES = (
-    "COPY (SELECT instance_id, plan_id, credits_total, credits_used_month FROM app_instances) TO STDOUT"
-    " (FORMAT binary)",
-    "COPY (SELECT account, label, total, used, billed_plan, billed_period_start, billed_status, mark, as_of,"
-    " unanswered_since FROM credit_pipeline.observation WHERE system = 'wix_app') TO STDOUT (FORMAT binary)",
-)
-JOIN = (
-    "SELECT count(*) FROM app_instances AS a LEFT JOIN credit_pipeline.observation AS o ON o.account = a.instance_id"
-    " AND o.system = 'wix_app' WHERE o.total IS DISTINCT FROM a.credits_total"
-)
+from credit_pipeline_tests.benchmarks.products import LAYOUTS
 
 
-def main(url: str) -> None:
+def main(name: str, url: str) -> None:
     """Print seconds and peak memory as JSON."""
+    layout = LAYOUTS[name]
     began = time.perf_counter()
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
-        for statement in COPIES:
-            with cursor.copy(statement) as copy:
+        for statement in layout.copies:
+            with cursor.copy(statement.encode()) as copy:
                 for _ in copy:
                     pass
-        cursor.execute(JOIN)
+        cursor.execute(layout.join.encode())
         cursor.fetchone()
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
