@@ -129,7 +129,7 @@ def test_a_module_opens_with_what_it_is_and_points_at_no_other() -> None:
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
         assert len(text.split()) >= 5, f"{name_of(path)}: say in a sentence what lives here"
         pointers = set(re.findall(r"\b\w+\.py\b", text)) & FILE_NAMES
-        if name_of(path).startswith(REREAD) and not name_of(path).startswith("adapters/install/"):
+        if name_of(path).startswith(REREAD):
             assert not pointers, f"{name_of(path)}: names of other modules rot: {pointers}"
 
 

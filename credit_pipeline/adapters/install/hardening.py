@@ -1,7 +1,6 @@
-"""SQL that makes a product's own grants happen once: printed for its DBA to read and run, never executed by us.
+"""SQL that makes a product's own grants idempotent: printed for its DBA to read and run, never executed here.
 
-A unique index over the references of grants, and a keyed function around the product's own. The text is
-sql/hardening.sql; what a grant's reference is, is the policy's.
+A unique index over the references of grants, and a keyed function around the product's own.
 """
 
 from importlib.resources import files
@@ -87,7 +86,7 @@ def _short(name: str, end: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """A template on one line: a line break would end the comment, and what follows it would be run."""
+    """The template on one line: after a line break the rest would be executed instead of being a comment."""
     return " ".join(text.split())
 
 

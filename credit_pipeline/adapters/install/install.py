@@ -1,8 +1,7 @@
 """What `init` does in a product's database: our schema, the pins, and the system's write functions, in one transaction.
 
-Repeating it is safe. It renews the functions, keeps the install it finds, walled or not, and changes no pin unless a
-person says so. The functions' text is `write_functions.py`'s, pins are `pins.py`'s, a walled install's roles
-`roles.py`'s; what the product's tables must look like is `product_table.py`'s.
+Safe to repeat. It renews the functions, keeps the kind of install it finds, walled or not, and changes no pin unless a
+person asks for it.
 """
 
 from collections.abc import Mapping
@@ -70,7 +69,7 @@ _UNPINNED = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallReport:
-    """What is installed now. `differences` are sentences: where the YAML disagrees with a pin, the pin stands."""
+    """What is installed now. `differences` name the pins that the YAML contradicts; the pins stay in force."""
 
     system: str
     environment: str
@@ -92,7 +91,7 @@ class InstallReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is asked for beside a plain install. Changing a pin needs a person, who is kept with it."""
+    """Options of an install. A changed pin stores a person's name and reason."""
 
     walled: bool = False
     repin: Decided | None = None
@@ -187,7 +186,7 @@ def _walled(cursor: Cursor, system: CreditSystem, unique: frozenset[str]) -> Wal
 
 
 def _check_product(cursor: Cursor, system: CreditSystem, unique: frozenset[str]) -> None:
-    """Whether the role that will own the functions can write the product's tables, and nobody can make it do more."""
+    """Check that the functions' owner can write the product's tables, and that nobody can trick it into more."""
     check_writable(cursor, system, unique=unique)
     check_nobody_else_creates(cursor, system)
     if isinstance(system.store, LedgerStoreConfig):

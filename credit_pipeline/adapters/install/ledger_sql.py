@@ -1,7 +1,4 @@
-"""What the text of a ledger's write functions is filled in with: quoted names, literals, the call that adds credits.
-
-Composition only; the functions themselves are in sql/write_ledger.sql.
-"""
+"""Parameters of a ledger's write functions: quoted names, literals, and the call that adds credits."""
 
 from collections.abc import Mapping
 
@@ -16,7 +13,7 @@ _NOTHING = sql.SQL("")
 
 
 def ledger_words(store: LedgerStoreConfig) -> Mapping[str, sql.Composable]:
-    """The words of write_ledger.sql, but for the system's own function names."""
+    """The parameters of the ledger's template, except the names of the generated functions."""
     name, literal = sql.Identifier, sql.Literal
     transactions, tiers = store.transactions, store.tiers
     spends = [word for word, kind in transactions.types.items() if kind is EntryKind.SPEND]
@@ -56,7 +53,7 @@ def ledger_words(store: LedgerStoreConfig) -> Mapping[str, sql.Composable]:
 
 
 def touch(updated_at: str | None) -> sql.Composable:
-    """The end of a SET list that notes the time of the change, where the product keeps one."""
+    """The end of a SET list that sets the product's timestamp column, if it has one."""
     return _NOTHING if updated_at is None else sql.SQL(", {} = now()").format(sql.Identifier(updated_at))
 
 
@@ -71,7 +68,7 @@ def add_call(schema: str, add: FunctionCall) -> sql.Composable:
 
 
 def keyed(store: LedgerStoreConfig) -> bool:
-    """Whether a transaction carries the reference that we pass to the product's function."""
+    """Whether the product's function stores the reference that we pass to it."""
     return store.transactions.reference is not None and "reference" in store.add.arguments.values()
 
 

@@ -1,7 +1,7 @@
 """What `init` pins about one system: the database, environment and billing account it belongs to, amounts, limits.
 
-A pin says what live writes are held to, so a plain `init` fills in those that are missing and changes none that stands.
-Changing one is a person's decision, kept with name and reason in `credit_pipeline.act`.
+Live writes are checked against the pins, so a plain `init` adds missing pins and changes none. Changing a pin is a
+person's decision; name and reason are stored in `credit_pipeline.act`.
 """
 
 import json
@@ -90,7 +90,7 @@ def limits_fields(limits: Limits) -> dict[str, Any]:
 
 
 def note_act(cursor: Cursor, system: CreditSystem, what: str, made: Decided, detail: Mapping[str, Any]) -> None:
-    """Keeps what a person decided about the installation, and since when it holds."""
+    """Store a person's decision about the installation, and since when it is in force."""
     if not made.who.strip() or not made.reason.strip():
         raise DecisionError("a decision needs a name and a reason: give both --as WHO and --reason TEXT")
     words = {"system": system.name, "what": what, "who": made.who, "reason": made.reason, "detail": json.dumps(detail)}
@@ -112,7 +112,7 @@ def repin(cursor: Cursor, system: CreditSystem, billing: Billing | None, made: D
 
 
 def accept_catalogue(cursor: Cursor, system: CreditSystem, made: Decided) -> None:
-    """Pins the YAML's amounts anew. A period that started before keeps the amount that `act` says it had."""
+    """Pin the amounts of the YAML. Periods that started earlier keep the amount in force then, from `act`."""
     plans, was = system.catalogue.plans, pinned_credits(cursor, system)
     now = {plan.name: plan.credits for plan in plans}
     changed = {name: [was.get(name), now.get(name)] for name in {**was, **now} if was.get(name) != now.get(name)}
@@ -138,7 +138,7 @@ def pinned_credits(cursor: Cursor, system: CreditSystem) -> dict[str, int]:
 
 
 def differences(cursor: Cursor, system: CreditSystem, billing: Billing | None) -> tuple[str, ...]:
-    """Sentences: where the YAML or the variables disagree with a pin, which stands."""
+    """One sentence per pin that the YAML or the environment contradicts; the pin stays in force."""
     pinned = pinned_credits(cursor, system)
     keep = f"the pin stands until `credit-pipeline init {system.name} --accept-catalogue`"
     changed = (

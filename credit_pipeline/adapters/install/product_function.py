@@ -21,7 +21,7 @@ _NEEDED = ("account", "amount", "type")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Overload:
-    """One function of the configured name: its input parameters and those without a default."""
+    """One overload of the configured function: its input parameters, and which have no default."""
 
     parameters: tuple[str, ...]
     required: frozenset[str]
@@ -84,7 +84,7 @@ def _misfit(system: CreditSystem, name: str, passed: set[str], function: _Overlo
 
 
 def _check_insert(cursor: Cursor, system: CreditSystem, store: LedgerStoreConfig) -> None:
-    """A function that runs with its caller's rights inserts the transaction with ours."""
+    """A SECURITY INVOKER function inserts the transaction with our rights."""
     table = store.transactions.table
     row = cursor.execute(_MAY_INSERT, (store.schema, table)).fetchone()
     if row is None or not row["may"]:

@@ -1,4 +1,4 @@
-"""What the product's owner and the database's give to the roles of a walled install, as statements: exact columns only.
+"""GRANT statements for the roles of a walled install, for the owners of database and tables: exact columns only.
 
 Roles are named by the database itself (SQL function `role_of`), so that the statements stand in a script as well.
 """
@@ -47,12 +47,12 @@ END $$;"""
 
 
 def database_grants() -> str:
-    """The right to connect, and to keep temporary tables, for the roles that logins are in."""
+    """CONNECT and TEMPORARY for the roles that logins belong to."""
     return _DATABASE
 
 
 def product_grants(system: CreditSystem) -> Iterator[str]:
-    """The product's part, a statement each, for whoever owns its tables. Roles are named by the database itself."""
+    """The statements for the owner of the product's tables. The database names the roles."""
     store = system.store
     schema = sql.Identifier(store.schema)
     yield _grant(sql.SQL("USAGE ON SCHEMA {}").format(schema), *READERS)
@@ -66,7 +66,7 @@ def product_grants(system: CreditSystem) -> Iterator[str]:
 
 
 def _function_grants(store: LedgerStoreConfig) -> str:
-    """The product's function; one that runs with its caller's rights writes the transaction with the owner's."""
+    """EXECUTE on the product's function; a SECURITY INVOKER function also needs INSERT on the transactions."""
     words = {
         "schema": sql.Literal(store.schema),
         "function": sql.Literal(store.add.name),
@@ -92,6 +92,6 @@ def rights_needed(need: TableNeed, role: str) -> tuple[str, ...]:
 
 
 def _columns(need: TableNeed, right: str) -> sql.Composable:
-    """The right on exactly the columns that need it."""
+    """The right, limited to the columns that need it."""
     names = dict.fromkeys(column.name for column in need.columns if right == "SELECT" or right in column.rights)
     return sql.SQL("{} ({})").format(sql.SQL(right), sql.SQL(", ").join(map(sql.Identifier, names)))

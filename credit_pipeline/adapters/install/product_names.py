@@ -1,7 +1,4 @@
-"""Every name of the product that we use, by the YAML key that gives it, and which of them can be names at all.
-
-Whether the database knows them is `product_table.py`'s to say.
-"""
+"""Every product name in the configuration, by its YAML key, checked for being a plain identifier."""
 
 import re
 from dataclasses import fields

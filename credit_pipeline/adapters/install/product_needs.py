@@ -1,6 +1,6 @@
 """What the write path needs of the product's tables, by layout: which columns, of which kind, with which rights.
 
-Facts only. Whether a database has them is asked by `product_table.py`.
+Facts only; no database is asked.
 """
 
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ def _counter(store: CounterStoreConfig) -> Iterator[TableNeed]:
 
 
 def _ledger(store: LedgerStoreConfig) -> Iterator[TableNeed]:
-    """Rows of balances, tiers and links are made where they are missing; transactions are the product's to write."""
+    """We insert missing rows of balances, tiers and links; transactions are written by the product's own function."""
     balances, tiers, entries = store.balances, store.tiers, store.transactions
     users, mapping, local = store.users, store.mapping, store.subscriptions
     yield _table(
@@ -166,7 +166,7 @@ _Words = tuple[str, str | None, Kind, tuple[str, ...]]
 
 
 def _table(section: str, table: str, *columns: _Words, one_row_each: str | None = None) -> TableNeed:
-    """A section of the YAML; where rows are one each, they are so by the first column."""
+    """A section of the YAML; `one each` refers to the first column."""
     needs = list(_optional(f"store.{section}", *columns))
     first, *others = needs
     keyed = ColumnNeed(key=first.key, name=first.name, kind=first.kind, rights=first.rights, one_row_each=one_row_each)

@@ -1,8 +1,7 @@
 """Whether the configured tables can be written as the write path needs it: kind, types, one row each, rights.
 
-Looks only; nothing is created and no row of the product is read. What is needed is listed in `product_needs.py`. That
-the names exist and may be read is `table_columns.py`'s to say, the product's own function is `product_function.py`'s.
-Every refusal names the YAML key to mend, or the statement to run.
+Reads the catalogue only: nothing is created and no row of the product is read. Every refusal names the YAML key to
+correct, or the statement to run.
 """
 
 from credit_pipeline.adapters.install.product_needs import ColumnNeed, Kind, TableNeed, needs_of
@@ -72,7 +71,7 @@ def check_writable(cursor: Cursor, system: CreditSystem, *, unique: frozenset[st
 
 
 def check_nobody_else_creates(cursor: Cursor, system: CreditSystem) -> None:
-    """Raises ConfigurationError where others could put a function of their own into the way of the product's names."""
+    """Raises ConfigurationError where other roles could create functions in the product's schema."""
     schema = system.store.schema
     tables = [need.table for need in needs_of(system)]
     row = cursor.execute(_OTHERS_CREATE, {"schema": schema, "tables": tables}).fetchone()

@@ -1,6 +1,6 @@
-"""What the database lets its user do with our install: whether it is walled, and which right is missing for writing.
+"""What the connected role may do with the installation: its kind, and which right is missing for writing.
 
-Asks the catalogue only; nothing is tried out. A user that may only read has a report-only install, whatever is there.
+Asks the catalogue only; nothing is tried out. For a role that may only read, the install is report-only.
 """
 
 from contextlib import closing

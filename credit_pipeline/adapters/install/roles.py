@@ -1,7 +1,6 @@
-"""A walled install: the four roles, what the product's owner gives them, and whether they have it.
+"""A walled install: the four roles, what the product's owner grants them, and whether they have it.
 
-The roles, ownership and rights on our own tables are sql/roles.sql; rights on the product's are `product_grants.py`.
-Nothing here logs in as one of the roles: putting logins into them is a DBA's.
+Nothing here logs in as one of the roles; a DBA adds logins to them.
 """
 
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ WHERE n.nspname = %s AND c.relname = ANY (%s) AND c.relrowsecurity ORDER BY 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walls:
-    """The names of a walled install's roles, and what a DBA still has to say or know."""
+    """The names of a walled install's roles, and what a DBA still has to run or know."""
 
     owner: str
     reader: str
@@ -69,19 +68,19 @@ class Walls:
     approver: str
 
     def logins(self) -> tuple[str, ...]:
-        """The statements that put logins into the roles."""
+        """The statements that add logins to the roles."""
         given = (("reader", self.reader), ("corrector", self.corrector), ("approver", self.approver))
         return tuple(f'GRANT "{role}" TO <the {word}\'s login>;' for word, role in given)
 
 
 def owner_found(cursor: Cursor) -> str | None:
-    """The role that owns our schema where the install is walled; None where it is not, or there is none."""
+    """The owner role of a walled install; None for other installs and where nothing is installed."""
     row = cursor.execute(_FOUND).fetchone()
     return None if row is None else str(row["owner"])
 
 
 def become_owner(cursor: Cursor, system: CreditSystem, owner: str) -> None:
-    """From here to `step_back` everything is done as the owner. Raises ConfigurationError where this user may not."""
+    """Act as the owner until `step_back`. Raises ConfigurationError where this user may not."""
     try:
         with cursor.connection.transaction():
             row = cursor.execute("SELECT pg_has_role(current_user, %s, 'USAGE') AS is_member", (owner,)).fetchone()
@@ -97,12 +96,12 @@ def become_owner(cursor: Cursor, system: CreditSystem, owner: str) -> None:
 
 
 def step_back(cursor: Cursor) -> None:
-    """Be the user again that logged in."""
+    """Act as the login user again."""
     cursor.execute("SET LOCAL ROLE NONE")
 
 
 def build_walls(cursor: Cursor, system: CreditSystem) -> Walls:
-    """Makes the roles or finds them, hands over what is ours, and gives each exactly what it needs.
+    """Create or find the roles, transfer ownership of our objects, and grant each role exactly what it needs.
 
     Raises ConfigurationError where this user may not make roles, or not give what the product's tables need.
     """
@@ -127,14 +126,14 @@ def build_walls(cursor: Cursor, system: CreditSystem) -> Walls:
 
 
 def leave(cursor: Cursor, walls: Walls) -> None:
-    """Who built the walls stays inside no longer than the transaction."""
+    """Remove the installing user from the owner role at the end of the transaction."""
     row = cursor.execute("SELECT current_setting('credit_pipeline.borrowed', true) = 'yes' AS borrowed").fetchone()
     if row is not None and row["borrowed"]:
         cursor.execute(sql.SQL("REVOKE {} FROM CURRENT_USER").format(sql.Identifier(walls.owner)))
 
 
 def notes(cursor: Cursor, system: CreditSystem, walls: Walls) -> tuple[str, ...]:
-    """What a walled install cannot know or give: triggers that run with our owner's rights, and row-level security."""
+    """What a walled install cannot check or grant: triggers that run as our owner, and row-level security."""
     store = system.store
     tables = [need.table for need in needs_of(system)]
     written = [need.table for need in needs_of(system) if need.rights != ("SELECT",)]
@@ -171,7 +170,7 @@ def _role(cursor: Cursor, word: str) -> str:
 
 
 def _try(cursor: Cursor, statement: str) -> None:
-    """Gives what may be given; what is missing afterwards is told by `_check_rights`."""
+    """Grant what this user may grant; missing rights are reported afterwards."""
     try:
         with cursor.connection.transaction():
             cursor.execute(statement.encode())

@@ -1,7 +1,4 @@
-"""The versions of our own schema: bringing a database to the newest one, in the caller's transaction, and their text.
-
-What an install puts there besides is `install.py`'s; the one outside of a product's database is `home_history.py`'s.
-"""
+"""The versions of our own schema: their SQL, and bringing a database to the newest in the caller's transaction."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -31,7 +28,7 @@ _ALEMBIC = threading.Lock()
 
 @contextmanager
 def schema_transaction(url: str, system: str, env: str) -> Iterator[tuple[sqlalchemy.Connection, Cursor]]:
-    """One transaction, for Alembic and for us. `env` is the variable that a sentence names."""
+    """One transaction, shared with Alembic. `env` is the variable that error sentences name."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
         creator=lambda: connect(url, system, env),
@@ -49,7 +46,7 @@ def schema_transaction(url: str, system: str, env: str) -> Iterator[tuple[sqlalc
 
 
 def to_newest(outer: sqlalchemy.Connection, cursor: Cursor, system: str) -> str:
-    """Runs the versions that are missing, and returns the newest."""
+    """Run the missing versions and return the newest."""
     cursor.execute(SCHEMA.read_text(encoding="utf-8").encode())
     config = _alembic()
     config.attributes["connection"] = outer

@@ -1,4 +1,4 @@
-"""The generated functions over the product's own table of webhooks, where the YAML names one; their text only."""
+"""SQL text of the functions over the product's own table of webhooks, if the YAML names one."""
 
 from importlib.resources import files
 
@@ -22,17 +22,17 @@ def webhook_functions(system: CreditSystem) -> tuple[str, ...]:
 
 
 def take_function(system: CreditSystem) -> sql.Identifier:
-    """The name of the function that brings failed rows over."""
+    """The function that copies failed rows into our inbox."""
     return sql.Identifier("credit_pipeline", f"take_webhooks_{system.name}")
 
 
 def tell_function(system: CreditSystem) -> sql.Identifier:
-    """The name of the function that writes what became of a row."""
+    """The function that writes a row's outcome back."""
     return sql.Identifier("credit_pipeline", f"tell_webhook_{system.name}")
 
 
 def webhook_parameters(system: CreditSystem) -> dict[str, sql.Composable]:
-    """What the functions' text is filled in with; empty where the product has no such table."""
+    """The parameters of the functions' text; empty where the product has no such table."""
     own = system.webhooks
     if own is None:
         return {}
@@ -69,7 +69,7 @@ def _bytes(column: str | None) -> sql.Composable:
 
 
 def _told(own: WebhookTable) -> sql.Composable:
-    """The SET list. A state the product has no word for leaves its own."""
+    """The SET list. A state without a configured word keeps the product's own."""
     status, words = sql.Identifier(own.status), {"repaired": own.repaired, "superseded": own.repaired, "dead": own.dead}
     cases = sql.SQL(" ").join(
         sql.SQL("WHEN {} THEN {}").format(sql.Literal(state), sql.Literal(word))

@@ -1,6 +1,6 @@
-"""The witness, opt-in: triggers on the product's balance table that note who lowers a balance past our functions.
+"""The opt-in witness: triggers on the product's balance table that record who lowers a balance outside our functions.
 
-What they note is sql/witness.sql; people read `credit_pipeline.witness`. It is for finding a job, not for security.
+People read `credit_pipeline.witness`. It helps to find a faulty job; it is no security measure.
 """
 
 import re
@@ -90,7 +90,7 @@ def _words(system: CreditSystem) -> Mapping[str, sql.Composable]:
 
 
 def _row(store: CounterStoreConfig | LedgerStoreConfig, row: str) -> sql.Composable:
-    """The row as people read it. A ledger's balance row holds what is available, and nothing else of interest."""
+    """The row in readable columns. A ledger's balance row only holds what is available."""
     names = (
         {"plan": store.label, "total": store.total, "used": store.used}
         if isinstance(store, CounterStoreConfig)
@@ -115,7 +115,7 @@ def _as_owner(cursor: Cursor, system: CreditSystem, owner: str | None, statement
 def _as_table_owner(
     cursor: Cursor, system: CreditSystem, words: Mapping[str, sql.Composable], make: LiteralString
 ) -> None:
-    """Triggers are made anew or removed; a right on the product's table is needed for either."""
+    """Act as the table's owner: creating and removing triggers both need it."""
     try:
         with cursor.connection.transaction():
             for key in _ENDINGS:

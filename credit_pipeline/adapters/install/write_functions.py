@@ -1,4 +1,4 @@
-"""The generated write functions of one system: their text, and the hash of what they were generated for.
+"""SQL text of one system's write functions, and the hash of what it was generated for.
 
 Renders only; nothing is executed here.
 """

@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the versions on the connection that `install.py` hands over, in its transaction.
+"""Alembic's entry point: runs the versions on the caller's connection, in the caller's transaction.
 
 Alembic executes this file on every run, so its one statement stands at module level. No URL is ever read here.
 """
