@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from credit_pipeline.cli.main import COMMANDS, cli
 from credit_pipeline.config.attributes import SystemAttributes
 from credit_pipeline.domain.codes import CODES
+from credit_pipeline_tests.cli import shapes
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -271,3 +272,24 @@ def test_the_decisions_are_numbered_and_have_their_three_parts() -> None:
         assert title.startswith(f"{number}. ")
         assert f"* [{title}]({page.name})\n" in index
         assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def words_of(shape: object) -> Iterator[str]:
+    """Every key and every fixed value of a JSON shape."""
+    if isinstance(shape, shapes.Maybe | shapes.Each):
+        yield from words_of(shape.shape)
+    elif isinstance(shape, dict):
+        yield from shape
+        for inner in shape.values():
+            yield from words_of(inner)
+    elif isinstance(shape, list):
+        yield from words_of(shape[0])
+    elif isinstance(shape, set):
+        yield from shape
+
+
+def test_the_json_page_names_every_key_and_value() -> None:
+    page = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "json.md").read_text()))
+    commands = (shapes.CHECK, shapes.PLAN, shapes.HEALTH, shapes.ACCOUNT, shapes.DEMO)
+    named = {word for shape in commands for word in words_of(shape)} | set(shapes.EIGHT)
+    assert named - page <= {"L1", "L2"}
