@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from credit_pipeline.config.system import CreditSystem
+    from credit_pipeline.domain.mismatch import Mismatch
     from credit_pipeline.services.gateways import Gateways
-    from credit_pipeline.services.report.report import Mismatch, Report
+    from credit_pipeline.services.report.report import Report
 
 SHOWN = 20
 LOUDEST = ("critical", "error", "warning", "info")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from credit_pipeline.config.system import CreditSystem
-    from credit_pipeline.services.findings.ports import KnownMismatch, NamedMismatch
+    from credit_pipeline.domain.mismatch import Mismatch
 
 SHOWN = 30
 
@@ -164,7 +164,7 @@ def accept(
 
 
 def _confirmed(
-    session: Session, system: CreditSystem, decision: str, named: Sequence[NamedMismatch], *, by_name: bool
+    session: Session, system: CreditSystem, decision: str, named: Sequence[Mismatch], *, by_name: bool
 ) -> bool:
     """Says how many findings are meant before anything is written. At a terminal the person can still cancel."""
     if by_name:
@@ -178,11 +178,11 @@ def _confirmed(
     return True
 
 
-def _codes(named: Sequence[NamedMismatch]) -> dict[str, int]:
+def _codes(named: Sequence[Mismatch]) -> dict[str, int]:
     return dict(sorted(Counter(one.code for one in named).items()))
 
 
-def _show(session: Session, decided: dict[str, Any], named: Sequence[NamedMismatch], changed: Sequence[str]) -> None:
+def _show(session: Session, decided: dict[str, Any], named: Sequence[Mismatch], changed: Sequence[str]) -> None:
     done = set(changed)
     codes = _codes([one for one in named if one.fingerprint in done])
     shown = decided | {"changed": len(done), "codes": codes, "fingerprints": sorted(done)}
@@ -190,7 +190,7 @@ def _show(session: Session, decided: dict[str, Any], named: Sequence[NamedMismat
     session.show(shown, lambda: _decision_text(shown))
 
 
-def _as_json(one: KnownMismatch, now: datetime, system: CreditSystem) -> dict[str, Any]:
+def _as_json(one: Mismatch, now: datetime, system: CreditSystem) -> dict[str, Any]:
     age = now - one.opened_at
     waits = one.state in {"open", "acknowledged"}
     return {

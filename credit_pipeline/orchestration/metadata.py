@@ -73,7 +73,7 @@ def report_metadata(report: Report) -> Metadata:
             "total": _or_unknown(mismatch.actual.get("total")),
             "used": _or_unknown(mismatch.actual.get("used")),
             "delta": _or_unknown(mismatch.delta),
-            "first_seen": mismatch.first_seen,
+            "first_seen": mismatch.first_seen.isoformat(),
         }
         for mismatch in report.mismatches[:PREVIEW]
     ]

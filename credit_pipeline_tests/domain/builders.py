@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from credit_pipeline.domain.findings import Finding
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, Resolution, Resolved, Rule, YearlyMode
 from credit_pipeline.domain.plans.periods import Cycle, Period, add_months
 from credit_pipeline.domain.policy import Policy, Renewal
@@ -17,7 +18,6 @@ from credit_pipeline.domain.subjects.account import (
     Lookup,
     Mark,
     Memory,
-    OpenMismatch,
     Sighting,
     SightingKind,
 )
@@ -111,11 +111,14 @@ def a_grant(plan: str = "pro", start: datetime = START, credits: int = 5000) -> 
     return GrantRecord(plan=plan, period_start=start, credits=credits)
 
 
-def an_open(found: Finding, *, hours: float = 6, is_event: bool | None = None) -> OpenMismatch:
+def an_open(found: Finding, *, hours: float = 6, is_event: bool | None = None) -> Mismatch:
     """A finding of a run some hours ago as the lifecycle remembers it."""
-    return OpenMismatch(
+    return Mismatch(
         fingerprint=found.fingerprint,
+        account_id=AccountId("site-1"),
         code=found.code.value,
+        severity=found.severity.value,
+        lane=found.lane.value,
         is_event=found.is_event if is_event is None else is_event,
         opened_at=hours_ago(hours),
         first_seen=hours_ago(hours),
@@ -143,7 +146,7 @@ def an_account(
     sightings: Iterable[Sighting] | None = None,
     runs: Iterable[datetime] = (),
     grants: Iterable[GrantRecord] = (),
-    open_mismatches: Iterable[OpenMismatch] = (),
+    open_mismatches: Iterable[Mismatch] = (),
     accepted: Iterable[str] = (),
     applied_keys: Iterable[str] = (),
     installed: bool = True,

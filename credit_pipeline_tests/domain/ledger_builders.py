@@ -7,6 +7,7 @@ from typing import Any
 
 from credit_pipeline.domain.grants.invoices import InvoiceLine, InvoiceStatus
 from credit_pipeline.domain.grants.ledger import Entry, EntryKind, Ledger
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Catalogue
 from credit_pipeline.domain.plans.periods import Cycle, Period
 from credit_pipeline.domain.subjects.account import (
@@ -17,7 +18,6 @@ from credit_pipeline.domain.subjects.account import (
     Local,
     Lookup,
     Memory,
-    OpenMismatch,
     Sighting,
 )
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
@@ -173,7 +173,7 @@ def a_user(
     sightings: Iterable[Sighting] | None = None,
     runs: Iterable[datetime] = (),
     grants: Iterable[GrantRecord] = (),
-    open_mismatches: Iterable[OpenMismatch] = (),
+    open_mismatches: Iterable[Mismatch] = (),
     accepted: Iterable[str] = (),
     applied_keys: Iterable[str] = (),
     installed: bool = True,

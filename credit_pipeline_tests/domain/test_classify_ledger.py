@@ -13,7 +13,8 @@ from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants.invoices import InvoiceStatus
 from credit_pipeline.domain.grants.ledger import EntryKind
 from credit_pipeline.domain.judgement import Judgement
-from credit_pipeline.domain.subjects.account import Account, Lookup, Mark, OpenMismatch
+from credit_pipeline.domain.mismatch import Mismatch
+from credit_pipeline.domain.subjects.account import Account, Lookup, Mark
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline_tests.domain.builders import NOW, START, a_grant, a_period, an_open, hours_ago, rules, seen
 from credit_pipeline_tests.domain.grants.test_matching import an_unnamed
@@ -143,7 +144,7 @@ def missed(**facts: Any) -> Account:
 
 
 class TestOpenEvents:
-    def the_event(self) -> OpenMismatch:
+    def the_event(self) -> Mismatch:
         return an_open(the_finding(missed(), Code.GRANT_MISSING))
 
     def test_a_person_case_outlives_the_lookback(self) -> None:

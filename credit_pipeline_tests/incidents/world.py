@@ -13,6 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.adapters.install.install import install
 from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.sandbox.billing.book_billing import BookBilling
 from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.lifecycle import sandbox_system
@@ -27,7 +28,7 @@ from credit_pipeline.services.plans.ports import SavedPlan, Selection
 from credit_pipeline.services.plans.propose import propose
 from credit_pipeline.services.plans.verify import still_broken
 from credit_pipeline.services.reconcile.reconcile import reconcile
-from credit_pipeline.services.report.report import Mismatch, Report
+from credit_pipeline.services.report.report import Report
 from credit_pipeline_tests.conftest import Databases
 from credit_pipeline_tests.incidents.app import App
 from credit_pipeline_tests.moved_clock import MovedPlans, pin_billing

@@ -17,6 +17,7 @@ from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.errors import PlanError, StoreError
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Amount
 from credit_pipeline.domain.subjects.account import Memory
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
@@ -25,7 +26,7 @@ from credit_pipeline.services.collect.ports import Progress, Pull
 from credit_pipeline.services.collect.tables import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.plans.ports import RowOutcome, SavedPlan, Selection
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow, WaitingFinding
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 from credit_pipeline_tests.services.audit.audit_rows import Audit, add_change
 
 PRO = "94d0be17-2c5a-4f6b-8e39-c07a61d5f2b8"
@@ -171,7 +172,7 @@ class _Memory:
     def exempt(self, now: datetime) -> frozenset[AccountId]:
         return frozenset()
 
-    def waiting(self, now: datetime) -> Sequence[WaitingFinding]:
+    def waiting(self, now: datetime) -> Sequence[Mismatch]:
         return ()
 
     def collections(self, since: datetime, most: int) -> Sequence[datetime]:
@@ -187,7 +188,7 @@ class _Memory:
         collection: CollectionRecord,
         *,
         changed: pa.Table,
-        mismatches: Sequence[MismatchRow],
+        mismatches: Sequence[Mismatch],
         closed: Sequence[tuple[str, str]],
     ) -> None:
         self.world.last = collection

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from credit_pipeline.adapters.postgres.transactions import Cursor, Row
-from credit_pipeline.domain.subjects.ids import AccountId, BillingId
-from credit_pipeline.services.findings.ports import Chosen, Decided, KnownMismatch, NamedMismatch
+from credit_pipeline.adapters.postgres.transactions import Cursor
+from credit_pipeline.domain.mismatch import Mismatch
+from credit_pipeline.services.findings.ports import Chosen, Decided
 
 # An expired acceptance counts as open even before the next run.
 _LIFE = """
 FROM credit_pipeline.mismatch AS m
 CROSS JOIN LATERAL (SELECT m.state = 'accepted' AND coalesce(m.accepted_until <= %(now)s, false) AS over) AS life
-CROSS JOIN LATERAL (SELECT CASE WHEN life.over THEN 'open' ELSE m.state END AS state) AS present
+CROSS JOIN LATERAL (SELECT CASE WHEN life.over THEN 'open' ELSE m.state END AS state,
+                           CASE WHEN life.over THEN m.accepted_until ELSE m.opened_at END AS opened_at) AS present
 """
 _CHOSEN = """
 WHERE m.system = %(system)s
@@ -21,14 +22,23 @@ WHERE m.system = %(system)s
   AND (cardinality(%(accounts)s::text[]) = 0 OR m.account = ANY (%(accounts)s::text[]))
 """
 _COUNTS = "SELECT present.state, count(*) AS findings" + _LIFE + _CHOSEN + "GROUP BY present.state"
-_NAMED = "SELECT m.fingerprint, m.account, m.code, present.state" + _LIFE + _CHOSEN + "ORDER BY m.fingerprint"
+_NAMED = (
+    """
+SELECT m.fingerprint, m.account AS account_id, m.code, m.severity, m.lane, m.first_seen, present.opened_at,
+       present.state
+"""
+    + _LIFE
+    + _CHOSEN
+    + "ORDER BY m.fingerprint"
+)
 # Uses act_subject to find the latest decision.
 _KNOWN = (
     """
-SELECT m.fingerprint, m.account, m.billing_id, m.code, m.severity, m.lane, m.is_event, present.state, m.delta,
-       m.expected, m.actual, m.evidence, CASE WHEN life.over THEN m.accepted_until ELSE m.opened_at END AS opened_at,
-       m.first_seen, m.last_seen, m.seen_count, m.closed_why,
-       CASE WHEN NOT life.over THEN m.accepted_until END AS until, act.who, act.at, act.reason
+SELECT m.fingerprint, m.account AS account_id, m.billing_id, m.code, m.severity, m.lane, m.is_event, m.delta,
+       m.expected, m.actual, m.evidence, present.state, present.opened_at, m.first_seen, m.last_seen, m.seen_count,
+       m.closed_why,
+       CASE WHEN NOT life.over THEN m.accepted_until END AS accepted_until,
+       act.who AS decided_by, act.at AS decided_at, act.reason
 """  # noqa: S608 (constants of this file)
     + _LIFE
     + """
@@ -38,7 +48,7 @@ LEFT JOIN LATERAL (
     ORDER BY a.id DESC LIMIT 1) AS act ON present.state IN ('acknowledged', 'accepted')
 """
     + _CHOSEN
-    + "AND present.state = ANY (%(states)s) ORDER BY opened_at, m.fingerprint"
+    + "AND present.state = ANY (%(states)s) ORDER BY present.opened_at, m.fingerprint"
 )
 # Locks in a fixed order, so that two people who decide about many findings at once do not deadlock.
 _LOCK = """
@@ -78,19 +88,14 @@ FROM changed RETURNING subject
 """
 
 
-def known(cursor: Cursor, system: str, states: Sequence[str], chosen: Chosen, now: datetime) -> list[KnownMismatch]:
+def known(cursor: Cursor, system: str, states: Sequence[str], chosen: Chosen, now: datetime) -> list[Mismatch]:
     """Findings in these states, longest open first."""
-    return [_known(row) for row in cursor.execute(_KNOWN, {**_params(system, chosen, now), "states": list(states)})]
+    return [Mismatch(**row) for row in cursor.execute(_KNOWN, {**_params(system, chosen, now), "states": list(states)})]
 
 
-def named(cursor: Cursor, system: str, chosen: Chosen, now: datetime) -> list[NamedMismatch]:
-    """Findings in any state, with fingerprint, account, code and state only."""
-    return [
-        NamedMismatch(
-            fingerprint=row["fingerprint"], account_id=AccountId(row["account"]), code=row["code"], state=row["state"]
-        )
-        for row in cursor.execute(_NAMED, _params(system, chosen, now))
-    ]
+def named(cursor: Cursor, system: str, chosen: Chosen, now: datetime) -> list[Mismatch]:
+    """Findings in any state, without evidence, expected and actual."""
+    return [Mismatch(**row) for row in cursor.execute(_NAMED, _params(system, chosen, now))]
 
 
 def counts(cursor: Cursor, system: str, chosen: Chosen, now: datetime) -> dict[str, int]:
@@ -138,29 +143,3 @@ def _params(system: str, chosen: Chosen, now: datetime) -> dict[str, Any]:
         "codes": list(chosen.codes),
         "accounts": list(chosen.accounts),
     }
-
-
-def _known(row: Row) -> KnownMismatch:
-    return KnownMismatch(
-        fingerprint=row["fingerprint"],
-        account_id=AccountId(row["account"]),
-        billing_id=None if row["billing_id"] is None else BillingId(row["billing_id"]),
-        code=row["code"],
-        severity=row["severity"],
-        lane=row["lane"],
-        is_event=row["is_event"],
-        state=row["state"],
-        delta=row["delta"],
-        expected=row["expected"],
-        actual=row["actual"],
-        evidence=row["evidence"],
-        opened_at=row["opened_at"],
-        first_seen=row["first_seen"],
-        last_seen=row["last_seen"],
-        seen_count=row["seen_count"],
-        closed_why=row["closed_why"],
-        accepted_until=row["until"],
-        decided_by=row["who"],
-        decided_at=row["at"],
-        reason=row["reason"],
-    )

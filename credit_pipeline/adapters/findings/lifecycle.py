@@ -12,8 +12,9 @@ from credit_pipeline.adapters.postgres.system_database import SystemDatabase, no
 from credit_pipeline.adapters.postgres.transactions import Cursor, Row
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import DecisionError
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.ids import AccountId
-from credit_pipeline.services.findings.ports import Chosen, Decided, Exemption, KnownMismatch, NamedMismatch, Stopped
+from credit_pipeline.services.findings.ports import Chosen, Decided, Exemption, Stopped
 
 # A batch that is being applied locks the control row for up to a minute, a recorder its findings for seconds. Times are
 # returned in UTC, because a time in the year 9999 may overflow in another zone.
@@ -82,13 +83,13 @@ class PostgresLifecycle(SystemDatabase):
         super().__init__(url, system)
         self._clock = clock
 
-    def mismatches(self, states: Sequence[str], chosen: Chosen) -> Sequence[KnownMismatch]:
+    def mismatches(self, states: Sequence[str], chosen: Chosen) -> Sequence[Mismatch]:
         """Findings in these states, longest open first."""
         with self._begin() as cursor:
             return mismatch_decisions.known(cursor, self._system, states, chosen, self._clock())
 
-    def named(self, chosen: Chosen) -> Sequence[NamedMismatch]:
-        """Findings in any state, with fingerprint, account, code and state only."""
+    def named(self, chosen: Chosen) -> Sequence[Mismatch]:
+        """Findings in any state, without evidence, expected and actual."""
         with self._begin() as cursor:
             return mismatch_decisions.named(cursor, self._system, chosen, self._clock())
 

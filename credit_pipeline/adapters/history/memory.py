@@ -6,7 +6,6 @@ Only transactions, no session state, so that a connection pooler may stand in be
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -17,14 +16,15 @@ from credit_pipeline.adapters.history import record as memory_record
 from credit_pipeline.adapters.history import waiting as memory_waiting
 from credit_pipeline.adapters.postgres.connections import arrow_transaction, libpq_url, remember_setting
 from credit_pipeline.adapters.postgres.system_database import SystemDatabase, has_table
-from credit_pipeline.adapters.postgres.transactions import Cursor, Row
+from credit_pipeline.adapters.postgres.transactions import Cursor
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.balance_history import BalancePoint
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import YearlyMode
 from credit_pipeline.domain.subjects.account import Memory
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.tables import OBSERVATIONS
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow, WaitingFinding
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 
 # Times are returned in UTC whatever the database's time zone, because fingerprints and evidence contain their text.
 _READING = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'"
@@ -53,14 +53,6 @@ WHERE system = %(system)s AND seq > (
     SELECT coalesce(max(audit_seq), 0) FROM credit_pipeline.snapshot WHERE system = %(system)s)
 """
 _EXEMPT = "SELECT account FROM credit_pipeline.exemption WHERE system = %s AND (until IS NULL OR until > %s)"
-_MISMATCHES = """
-SELECT fingerprint, account, billing_id, code, severity, lane, is_event, state, expected, actual, evidence, delta,
-       opened_at, first_seen, last_seen, seen_count, closed_at, closed_why, accepted_until,
-       %(now)s::timestamptz - opened_at AS age
-FROM credit_pipeline.mismatch
-WHERE system = %(system)s AND state = ANY (%(states)s)
-ORDER BY opened_at, fingerprint LIMIT %(limit)s
-"""
 
 
 class PostgresMemory(SystemDatabase):
@@ -115,7 +107,7 @@ class PostgresMemory(SystemDatabase):
         with self._reading() as cursor:
             return frozenset(row["account"] for row in cursor.execute(_EXEMPT, (self._system, now)))
 
-    def waiting(self, now: datetime) -> list[WaitingFinding]:
+    def waiting(self, now: datetime) -> list[Mismatch]:
         """Open and acknowledged findings that no correction since the last collection addressed."""
         with self._reading() as cursor:
             last = cursor.execute(_LAST, (self._system,)).fetchone()
@@ -131,21 +123,12 @@ class PostgresMemory(SystemDatabase):
         with self._reading() as cursor:
             return balance_history.balances_at(cursor, self._system, times)
 
-    def mismatches(
-        self, now: datetime, *, states: Sequence[str] = ("open", "acknowledged"), limit: int = 1_000
-    ) -> list[dict[str, Any]]:
-        """Findings in these states, longest open first; `age` counts from the current opening."""
-        facts = {"system": self._system, "now": now, "states": list(states), "limit": limit}
-        with self._reading() as cursor:
-            rows: list[Row] = cursor.execute(_MISMATCHES, facts).fetchall()
-            return rows
-
     def record(
         self,
         collection: CollectionRecord,
         *,
         changed: pa.Table,
-        mismatches: Sequence[MismatchRow],
+        mismatches: Sequence[Mismatch],
         closed: Sequence[tuple[str, str]],
     ) -> None:
         """Records a complete collection in one transaction; recording the same one again changes nothing.

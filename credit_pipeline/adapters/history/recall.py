@@ -11,11 +11,11 @@ from typing import Any
 
 from credit_pipeline.adapters.postgres.transactions import Cursor, Row
 from credit_pipeline.domain.corrections.undo import in_effect, undone_by
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.account import (
     GrantRecord,
     Mark,
     Memory,
-    OpenMismatch,
     Sighting,
     SightingKind,
     Undone,
@@ -61,7 +61,7 @@ FROM credit_pipeline."grant" WHERE system = %(system)s AND account = ANY (%(acco
 # An event whose acceptance expired is open again, because nothing would find it again; other findings are found again.
 # Whether a state that an undo restored is still the same is judged by the domain, not by the fingerprint.
 _MISMATCHES = """
-SELECT m.account, m.fingerprint, m.code, m.is_event, m.first_seen, m.evidence,
+SELECT m.account, m.fingerprint, m.code, m.severity, m.lane, m.is_event, m.first_seen, m.evidence,
        CASE WHEN life.over THEN 'open' ELSE m.state END AS state,
        CASE WHEN life.over THEN m.accepted_until ELSE m.opened_at END AS opened_at
 FROM credit_pipeline.mismatch AS m
@@ -194,12 +194,16 @@ def _grant(row: Row) -> GrantRecord:
     )
 
 
-def _mismatch(row: Row) -> OpenMismatch:
-    return OpenMismatch(
+def _mismatch(row: Row) -> Mismatch:
+    return Mismatch(
         fingerprint=row["fingerprint"],
+        account_id=AccountId(row["account"]),
         code=row["code"],
+        severity=row["severity"],
+        lane=row["lane"],
         is_event=row["is_event"],
         opened_at=row["opened_at"],
         first_seen=row["first_seen"],
         evidence=row["evidence"],
+        state=row["state"],
     )

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from credit_pipeline.adapters.postgres.connections import ArrowCursor
 from credit_pipeline.domain.errors import NotInstalled, StoreError
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.services.collect.tables import OBSERVATIONS
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 
 MANY = 10_000
 """With this many changed rows, if they are a tenth of all, ANALYZE runs at once: autovacuum is too late after the first
@@ -176,7 +177,7 @@ def record(
     system: str,
     collection: CollectionRecord,
     changed: pa.Table,
-    mismatches: Sequence[MismatchRow],
+    mismatches: Sequence[Mismatch],
     closed: Sequence[tuple[str, str]],
 ) -> None:
     """Writes one collection inside the caller's transaction (port MemoryStore.record)."""
@@ -211,7 +212,7 @@ def record(
 
 
 def _stage(
-    cursor: ArrowCursor, changed: pa.Table, mismatches: Sequence[MismatchRow], closed: Sequence[tuple[str, str]]
+    cursor: ArrowCursor, changed: pa.Table, mismatches: Sequence[Mismatch], closed: Sequence[tuple[str, str]]
 ) -> None:
     """The rows into temporary tables by binary COPY."""
     fingerprints = {row.fingerprint for row in mismatches}
@@ -230,7 +231,7 @@ def _stage(
             cursor.execute(f"ANALYZE pg_temp.{name}")
 
 
-def _found(row: MismatchRow) -> dict[str, Any]:
+def _found(row: Mismatch) -> dict[str, Any]:
     return {
         "fingerprint": row.fingerprint,
         "account": row.account_id,

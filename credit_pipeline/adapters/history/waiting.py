@@ -3,15 +3,15 @@
 from datetime import datetime
 
 from credit_pipeline.adapters.postgres.transactions import Cursor
-from credit_pipeline.domain.subjects.ids import AccountId, BillingId
-from credit_pipeline.services.reconcile.ports import WaitingFinding
+from credit_pipeline.domain.mismatch import Mismatch
 
 # Uses mismatch_open and correction_account. Findings that we corrected since the last collection are left out; the
 # audit chain's sequence, not a clock, tells which corrections that collection has not seen. A finding whose acceptance
 # expired counts again when it is seen again.
 _WAITING = """
-SELECT m.fingerprint, m.account, m.billing_id, m.code, m.severity, m.lane, m.expected ->> 'plan' AS billed_plan,
-       m.actual ->> 'plan' AS stored_plan, m.opened_at, m.first_seen
+SELECT m.fingerprint, m.account AS account_id, m.billing_id, m.code, m.severity, m.lane, m.state, m.opened_at,
+       m.first_seen, jsonb_build_object('plan', m.expected -> 'plan') AS expected,
+       jsonb_build_object('plan', m.actual -> 'plan') AS actual
 FROM credit_pipeline.mismatch AS m
 WHERE m.system = %(system)s AND m.state IN ('open', 'acknowledged')
   AND NOT EXISTS (
@@ -25,21 +25,9 @@ ORDER BY m.opened_at, m.fingerprint
 """
 
 
-def waiting(cursor: Cursor, system: str, now: datetime, seen: int) -> list[WaitingFinding]:
-    """Open and acknowledged findings, longest open first. `seen`: the audit sequence number at the last collection."""
-    rows = cursor.execute(_WAITING, {"system": system, "now": now, "seen": seen})
-    return [
-        WaitingFinding(
-            fingerprint=row["fingerprint"],
-            account_id=AccountId(row["account"]),
-            billing_id=BillingId(row["billing_id"]) if row["billing_id"] else None,
-            code=row["code"],
-            severity=row["severity"],
-            lane=row["lane"],
-            billed_plan=row["billed_plan"],
-            stored_plan=row["stored_plan"],
-            opened_at=row["opened_at"],
-            first_seen=row["first_seen"],
-        )
-        for row in rows
-    ]
+def waiting(cursor: Cursor, system: str, now: datetime, seen: int) -> list[Mismatch]:
+    """Open and acknowledged findings, longest open first; of `expected` and `actual` only the plans.
+
+    `seen`: the audit sequence number at the last collection.
+    """
+    return [Mismatch(**row) for row in cursor.execute(_WAITING, {"system": system, "now": now, "seen": seen})]

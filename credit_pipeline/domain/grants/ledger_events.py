@@ -11,7 +11,8 @@ from credit_pipeline.domain.grants.grant_proof import stand_ins
 from credit_pipeline.domain.grants.ledger_findings import corrected
 from credit_pipeline.domain.grants.matching import Matched, Matching
 from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, again
-from credit_pipeline.domain.subjects.account import Account, OpenMismatch
+from credit_pipeline.domain.mismatch import Mismatch
+from credit_pipeline.domain.subjects.account import Account
 
 
 def open_ledger_events(
@@ -34,7 +35,7 @@ def open_ledger_events(
     return kept, tuple(closed)
 
 
-def _ended(account: Account, event: OpenMismatch, matching: Matching | None) -> str | None:
+def _ended(account: Account, event: Mismatch, matching: Matching | None) -> str | None:
     code, evidence = Code(event.code), event.evidence
     if corrected(account, event.fingerprint):
         return "restored by a correction"

@@ -7,8 +7,9 @@ from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants import events
 from credit_pipeline.domain.grants.proof import Verdict
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.rules import Rules
-from credit_pipeline.domain.subjects.account import Account, OpenMismatch
+from credit_pipeline.domain.subjects.account import Account
 
 GRANTED_SINCE = "the product granted it since"
 
@@ -29,7 +30,7 @@ def open_events(account: Account, rules: Rules) -> tuple[list[Finding], tuple[tu
     return kept, tuple(closed)
 
 
-def _ended(account: Account, event: OpenMismatch, code: Code, now: datetime) -> str | None:
+def _ended(account: Account, event: Mismatch, code: Code, now: datetime) -> str | None:
     memory, balance = account.memory, account.balance
     assert memory is not None
     billed_still = account.billing.plan is not None and account.billing.plan.name == event.evidence.get("plan")
@@ -61,11 +62,11 @@ def _ended(account: Account, event: OpenMismatch, code: Code, now: datetime) -> 
     return None
 
 
-def _event_key(event: OpenMismatch) -> str:
+def _event_key(event: Mismatch) -> str:
     return f"{event.evidence['plan']}@{event.evidence['period_start']}"
 
 
-def again(event: OpenMismatch, code: Code) -> Finding:
+def again(event: Mismatch, code: Code) -> Finding:
     """An open event as a finding of this run, under its own name and with its own evidence."""
     facts, unproven = CODES[code], code is Code.GRANT_MISSING
     keyed = Lane.APPROVE if event.evidence.get("period_start") else Lane.REVIEW

@@ -11,9 +11,9 @@ from credit_pipeline.domain.corrections.correction import AdjustCredits, Correct
 from credit_pipeline.domain.grants.entitlement import allowance
 from credit_pipeline.domain.guards.ceilings import Ceilings
 from credit_pipeline.domain.guards.verdict import Failure
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Catalogue
 from credit_pipeline.domain.plans.periods import Period
-from credit_pipeline.domain.subjects.account import OpenMismatch
 from credit_pipeline.domain.subjects.ids import AccountId
 
 
@@ -26,7 +26,7 @@ class RowFacts:
     flap_window: timedelta
     changes: Mapping[AccountId, int] = field(default_factory=dict)
     """Automatic corrections of an account within the window."""
-    open_mismatches: Mapping[AccountId, Sequence[OpenMismatch]] = field(default_factory=dict)
+    open_mismatches: Mapping[AccountId, Sequence[Mismatch]] = field(default_factory=dict)
     """What is still open about an account: a restore gives back what these recorded as lost."""
 
 
@@ -58,7 +58,7 @@ def _credits(row: Correction, facts: RowFacts) -> Failure | None:
     return Failure(guard="max_credits_per_account", sentence=sentence)
 
 
-def credits_due(row: Correction, catalogue: Catalogue, known: Sequence[OpenMismatch]) -> int:
+def credits_due(row: Correction, catalogue: Catalogue, known: Sequence[Mismatch]) -> int:
     """The most this row may give: the allowances of its grants and the recorded losses that it restores."""
     due = 0
     for step in row.steps:
@@ -78,7 +78,7 @@ def _allowance(step: GrantCredits, catalogue: Catalogue) -> int:
     return allowance(plan, period, step.sold_at) if inside else 0
 
 
-def _restored(step: AdjustCredits, row: Correction, known: Sequence[OpenMismatch]) -> int:
+def _restored(step: AdjustCredits, row: Correction, known: Sequence[Mismatch]) -> int:
     """What is recorded of the mismatches that the key names. Of others (a renewal, an undo) a person released the
     amount itself; one that lowers `used` gives back no more than was used."""
     names = step.correction_key.partition(":")[2].split(",")

@@ -4,14 +4,13 @@ A counter store keeps `total` (all credits granted, spent or not) and `used`; `a
 read in the same words: `total` is the sum of all its transactions that are no spending, `used = total − balance`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from credit_pipeline.domain.grants.invoices import InvoiceLine
 from credit_pipeline.domain.grants.ledger import Ledger
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Plan, Resolution, Resolved
 from credit_pipeline.domain.plans.periods import Cycle, Period
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
@@ -147,18 +146,6 @@ class Undone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenMismatch:
-    """A mismatch of an earlier run that is still open (state open or acknowledged)."""
-
-    fingerprint: str
-    code: str
-    is_event: bool
-    opened_at: datetime
-    first_seen: datetime
-    evidence: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What earlier runs left behind about one account.
 
@@ -169,7 +156,8 @@ class Memory:
     sightings: tuple[Sighting, ...] = ()
     complete_runs: tuple[datetime, ...] = ()
     grants: tuple[GrantRecord, ...] = ()
-    open_mismatches: tuple[OpenMismatch, ...] = ()
+    open_mismatches: tuple[Mismatch, ...] = ()
+    """Mismatches of earlier runs that are still open or acknowledged."""
     accepted: frozenset[str] = frozenset()
     """Fingerprints a person accepted; their findings count no more."""
     applied_keys: frozenset[str] = frozenset()

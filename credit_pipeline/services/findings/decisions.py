@@ -8,7 +8,8 @@ from difflib import get_close_matches
 
 from credit_pipeline.domain.codes import UNKNOWN, Code
 from credit_pipeline.domain.errors import DecisionError
-from credit_pipeline.services.findings.ports import Chosen, Decided, Lifecycle, NamedMismatch
+from credit_pipeline.domain.mismatch import Mismatch
+from credit_pipeline.services.findings.ports import Chosen, Decided, Lifecycle
 
 WAITING = ("open", "acknowledged")
 STATES = (*WAITING, "accepted", "resolved")
@@ -41,14 +42,14 @@ def known_words(system: str, chosen: Chosen) -> Chosen:
     )
 
 
-def to_acknowledge(system: str, lifecycle: Lifecycle, chosen: Chosen, *, everything: bool) -> list[NamedMismatch]:
+def to_acknowledge(system: str, lifecycle: Lifecycle, chosen: Chosen, *, everything: bool) -> list[Mismatch]:
     """The findings that an `ack` names: open ones; by fingerprint also one that is acknowledged already."""
     return _named(system, lifecycle, chosen, everything=everything, states=("open",), by_name=WAITING)
 
 
 def to_accept(
     system: str, lifecycle: Lifecycle, chosen: Chosen, *, everything: bool
-) -> tuple[list[NamedMismatch], list[NamedMismatch]]:
+) -> tuple[list[Mismatch], list[Mismatch]]:
     """The findings that an `accept` names, and those among them that cannot be accepted.
 
     They are those that wait; by fingerprint also an accepted one, to change its end.
@@ -73,7 +74,7 @@ def _named(
     everything: bool,
     states: Sequence[str],
     by_name: Sequence[str],
-) -> list[NamedMismatch]:
+) -> list[Mismatch]:
     """Raises DecisionError where nothing is named, or something that is not there."""
     chosen = known_words(system, chosen)
     if not everything and chosen == Chosen():
@@ -99,7 +100,7 @@ def _named(
     return waiting
 
 
-def _refuse_absent(system: str, chosen: Chosen, found: Sequence[NamedMismatch], states: Sequence[str]) -> None:
+def _refuse_absent(system: str, chosen: Chosen, found: Sequence[Mismatch], states: Sequence[str]) -> None:
     state = {one.fingerprint: one.state for one in found}
     for fingerprint in chosen.fingerprints:
         if fingerprint not in state:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-from credit_pipeline.domain.subjects.ids import AccountId, BillingId
+from credit_pipeline.domain.mismatch import Mismatch
+from credit_pipeline.domain.subjects.ids import AccountId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,43 +24,6 @@ class Chosen:
     fingerprints: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedMismatch:
-    """A finding by its names. An acceptance that ran out counts as open."""
-
-    fingerprint: str
-    account_id: AccountId
-    code: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownMismatch:
-    """A finding with its life. `opened_at` is of the current opening; who decided is told while that still counts."""
-
-    fingerprint: str
-    account_id: AccountId
-    billing_id: BillingId | None
-    code: str
-    severity: str
-    lane: str
-    is_event: bool
-    state: str
-    delta: int | None
-    expected: Mapping[str, Any]
-    actual: Mapping[str, Any]
-    evidence: Mapping[str, Any]
-    opened_at: datetime
-    first_seen: datetime
-    last_seen: datetime
-    seen_count: int
-    closed_why: str | None
-    accepted_until: datetime | None
-    decided_by: str | None
-    decided_at: datetime | None
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +49,12 @@ class Stopped:
 class Lifecycle(Protocol):
     """What people decide outside of plans. Each change is written in one transaction with who, when and why."""
 
-    def mismatches(self, states: Sequence[str], chosen: Chosen) -> Sequence[KnownMismatch]:
+    def mismatches(self, states: Sequence[str], chosen: Chosen) -> Sequence[Mismatch]:
         """Findings in these states, longest open first."""
         ...
 
-    def named(self, chosen: Chosen) -> Sequence[NamedMismatch]:
-        """Findings in any state, by name only."""
+    def named(self, chosen: Chosen) -> Sequence[Mismatch]:
+        """Findings in any state, without evidence, expected and actual."""
         ...
 
     def counts(self, chosen: Chosen) -> Mapping[str, int]:

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.codes import Severity
+from credit_pipeline.domain.mismatch import Mismatch
+from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.ports import FailedSpend
 from credit_pipeline.services.health.health import health
 from credit_pipeline.services.health.statement import OF_NOW, Health, Statement
-from credit_pipeline.services.reconcile.ports import MemoryStore, WaitingFinding
-from credit_pipeline.services.report.report import Mismatch
+from credit_pipeline.services.reconcile.ports import MemoryStore
 
 COMPARED = "both_sides_were_compared_lately"
 _LOUDEST = [severity.value for severity in Severity]
@@ -38,7 +39,7 @@ def remembered(memory: MemoryStore, now: datetime, aged_after: timedelta) -> Rem
     collections = memory.collections(datetime.min.replace(tzinfo=UTC), 2) if memory.installed() else ()
     if not collections:
         return None
-    accounts: defaultdict[str, list[WaitingFinding]] = defaultdict(list)
+    accounts: defaultdict[AccountId | None, list[Mismatch]] = defaultdict(list)
     for found in memory.waiting(now):
         accounts[found.account_id].append(found)
     return Remembered(
@@ -84,21 +85,11 @@ def _never_compared(judged: Health) -> Health:
     return replace(judged, statements=tuple(known))
 
 
-def _mismatch(found: Sequence[WaitingFinding], now: datetime, aged_after: timedelta) -> Mismatch:
-    ordered = sorted(found, key=lambda one: _LOUDEST.index(one.severity))
-    first = ordered[0]
-    return Mismatch(
-        fingerprint=first.fingerprint,
-        account_id=first.account_id,
-        billing_id=first.billing_id,
-        code=first.code,
-        secondary=tuple(one.code for one in ordered[1:]),
-        severity=first.severity,
-        lane=first.lane,
-        expected={"plan": first.billed_plan},
-        actual={"plan": first.stored_plan},
-        delta=None,
-        evidence={},
-        first_seen=min(one.first_seen for one in found).isoformat(),
+def _mismatch(found: Sequence[Mismatch], now: datetime, aged_after: timedelta) -> Mismatch:
+    first, *others = sorted(found, key=lambda one: _LOUDEST.index(one.severity))
+    return replace(
+        first,
+        secondary=tuple(one.code for one in others),
+        first_seen=min(one.first_seen for one in found),
         aged=any(now - one.opened_at >= aged_after for one in found),
     )

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.codes import CODES, Code, Severity
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Resolved
 from credit_pipeline.services.alerts.ports import Outbox
 from credit_pipeline.services.collect.ports import FailedSpend, IdentityStore, Progress
@@ -29,7 +30,6 @@ from credit_pipeline.services.health.statement import (
     Statement,
 )
 from credit_pipeline.services.reconcile.check import check
-from credit_pipeline.services.report.report import Mismatch
 
 SAMPLE = 10
 RECENT = timedelta(hours=1)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
 from credit_pipeline.domain.balance_history import BalancePoint
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.account import Memory
-from credit_pipeline.domain.subjects.ids import AccountId, BillingId
+from credit_pipeline.domain.subjects.ids import AccountId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,39 +24,6 @@ class CollectionRecord:
     audit_seq: int
     files: Mapping[str, str] = field(default_factory=dict)
     """Noun → `path#sha256` of each snapshot."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MismatchRow:
-    """One finding as the lifecycle keeps it."""
-
-    fingerprint: str
-    account_id: AccountId
-    billing_id: BillingId | None
-    code: str
-    severity: str
-    lane: str
-    is_event: bool
-    expected: Mapping[str, Any]
-    actual: Mapping[str, Any]
-    evidence: Mapping[str, Any]
-    delta: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingFinding:
-    """A finding that waits for somebody: what the last complete collection left, less what was corrected since."""
-
-    fingerprint: str
-    account_id: AccountId
-    billing_id: BillingId | None
-    code: str
-    severity: str
-    lane: str
-    billed_plan: str | None
-    stored_plan: str | None
-    opened_at: datetime
-    first_seen: datetime
 
 
 class MemoryStore(Protocol):
@@ -85,7 +53,7 @@ class MemoryStore(Protocol):
         """Accounts exempted by a person, at `now`."""
         ...
 
-    def waiting(self, now: datetime) -> Sequence[WaitingFinding]:
+    def waiting(self, now: datetime) -> Sequence[Mismatch]:
         """Open and acknowledged findings of accounts that are not exempt at `now`, longest open first, without those
         that our corrections answered since the last complete collection."""
         ...
@@ -105,7 +73,7 @@ class MemoryStore(Protocol):
         collection: CollectionRecord,
         *,
         changed: pa.Table,
-        mismatches: Sequence[MismatchRow],
+        mismatches: Sequence[Mismatch],
         closed: Sequence[tuple[str, str]],
     ) -> None:
         """One transaction: the changed observations (old versions to the log), the findings opened or seen again, the

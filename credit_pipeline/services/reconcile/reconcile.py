@@ -92,7 +92,7 @@ def reconcile(
         memory.record(
             run.record,
             changed=pa.concat_tables([screened.changed, observations_of(judged, now, last)]),
-            mismatches=[row for judgement in judged for row in findings_of(judgement)],
+            mismatches=[row for judgement in judged for row in findings_of(judgement, now)],
             closed=[end for judgement in judged for end in judgement.closed],
         )
     report = run.report()

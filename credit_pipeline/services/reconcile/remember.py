@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from credit_pipeline.domain.grants.entitlement import allowance
 from credit_pipeline.domain.judgement import Judgement
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.account import Account, Lookup, Mark
 from credit_pipeline.services.collect.tables import OBSERVATIONS
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 
 
 def observations_of(judged: Sequence[Judgement], now: datetime, last: CollectionRecord | None) -> pa.Table:
@@ -102,10 +103,10 @@ def actual(judgement: Judgement) -> dict[str, Any]:
     return held | {"status": account.local.status if account.local else None, "gap": account.gap}
 
 
-def findings_of(judgement: Judgement) -> list[MismatchRow]:
-    """One row a finding, for the lifecycle."""
+def findings_of(judgement: Judgement, now: datetime) -> list[Mismatch]:
+    """One mismatch per finding, as seen now."""
     return [
-        MismatchRow(
+        Mismatch(
             fingerprint=found.fingerprint,
             account_id=judgement.account.account_id,
             billing_id=judgement.account.billing.billing_id or None,
@@ -117,6 +118,8 @@ def findings_of(judgement: Judgement) -> list[MismatchRow]:
             actual=actual(judgement),
             evidence=found.evidence,
             delta=found.delta,
+            first_seen=now,
+            opened_at=now,
         )
         for found in judgement.findings
     ]

@@ -16,7 +16,7 @@ from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.guards.plan_guards import judge_collection
 from credit_pipeline.domain.guards.verdict import PlanFacts
 from credit_pipeline.domain.judgement import Judgement
-from credit_pipeline.domain.subjects.account import OpenMismatch
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.services.collect.ports import Snapshot
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.reconcile.ports import CollectionRecord, MemoryStore
@@ -24,7 +24,7 @@ from credit_pipeline.services.reconcile.remember import actual, expected
 from credit_pipeline.services.reconcile.screen import Screened
 from credit_pipeline.services.report.aging import by_age
 from credit_pipeline.services.report.identity_report import identity_report
-from credit_pipeline.services.report.report import Mismatch, Report, Source, facts_record
+from credit_pipeline.services.report.report import Report, Source, facts_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +185,9 @@ def _mismatch(run: Run, judgement: Judgement) -> Mismatch:
         actual=actual(judgement),
         delta=sum(deltas) if deltas else found.delta,
         evidence={f.code.value: dict(f.evidence) for f in judgement.findings},
-        first_seen=(known.first_seen if known else run.now).isoformat(),
+        first_seen=known.first_seen if known else run.now,
         aged=run.now - opened >= run.system.policy.aged_after,
-        opened_at=opened.isoformat() if run.memory else None,
+        opened_at=opened,
     )
 
 
@@ -195,7 +195,7 @@ def _primary(judgement: Judgement) -> Finding:
     return next((f for f in judgement.findings if f.code is judgement.primary), judgement.findings[0])
 
 
-def _known(judgement: Judgement, fingerprint: str) -> OpenMismatch | None:
+def _known(judgement: Judgement, fingerprint: str) -> Mismatch | None:
     memory = judgement.account.memory
     return next((m for m in memory.open_mismatches if m.fingerprint == fingerprint), None) if memory else None
 

@@ -7,27 +7,7 @@ from typing import Any
 
 from credit_pipeline.domain.corrections.correction import Correction, correction_fields, correction_from
 from credit_pipeline.domain.guards.verdict import PlanFacts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
-    """One subject that is not in sync, by its primary code."""
-
-    fingerprint: str
-    account_id: str | None
-    billing_id: str | None
-    code: str
-    secondary: tuple[str, ...]
-    severity: str
-    lane: str
-    expected: Mapping[str, Any]
-    actual: Mapping[str, Any]
-    delta: int | None
-    evidence: Mapping[str, Any]
-    first_seen: str
-    aged: bool
-    opened_at: str | None = None
-    """When the current opening began, from which waits count; None where nothing is remembered."""
+from credit_pipeline.domain.mismatch import Mismatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +64,7 @@ class Report:
         """The JSON object of `check`."""
         fields = {name: value for name, value in asdict_shallow(self).items() if name != "corrections"}
         fields["source"] = asdict(self.source)
-        fields["mismatches"] = [asdict(mismatch) for mismatch in self.mismatches]
+        fields["mismatches"] = [_mismatch_json(one, self.history) for one in self.mismatches]
         return fields
 
     def to_record(self) -> dict[str, Any]:
@@ -96,13 +76,31 @@ class Report:
         """The inverse of to_record."""
         fields = dict(record)
         fields["source"] = Source(**{**fields["source"], "problems": tuple(fields["source"]["problems"])})
-        fields["mismatches"] = tuple(
-            Mismatch(**{**m, "secondary": tuple(m["secondary"])}) for m in fields["mismatches"]
-        )
+        fields["mismatches"] = tuple(map(_mismatch_from, fields["mismatches"]))
         fields["corrections"] = tuple(correction_from(c) for c in fields["corrections"])
         for name in ("refusals", "notices", "accounts"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
+
+
+_MISMATCH = (
+    *("fingerprint", "account_id", "billing_id", "code", "secondary", "severity", "lane"),
+    *("expected", "actual", "delta", "evidence"),
+)
+
+
+def _mismatch_json(mismatch: Mismatch, history: str) -> dict[str, Any]:
+    """A mismatch in the JSON of `check`. Where nothing is remembered, nobody knows since when it is open."""
+    return {name: getattr(mismatch, name) for name in _MISMATCH} | {
+        "first_seen": mismatch.first_seen.isoformat(),
+        "aged": mismatch.aged,
+        "opened_at": None if history == "not_evaluated" else mismatch.opened_at.isoformat(),
+    }
+
+
+def _mismatch_from(record: Mapping[str, Any]) -> Mismatch:
+    times = {name: datetime.fromisoformat(record[name] or record["first_seen"]) for name in ("first_seen", "opened_at")}
+    return Mismatch(**{**record, "secondary": tuple(record["secondary"]), **times})
 
 
 def asdict_shallow(report: Report) -> dict[str, Any]:

@@ -12,19 +12,21 @@ from credit_pipeline.adapters.alerts.outbox import PostgresOutbox
 from credit_pipeline.adapters.findings.lifecycle import PostgresLifecycle
 from credit_pipeline.adapters.history.memory import PostgresMemory
 from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.services.alerts.ports import DeliveryFailed, Message
 from credit_pipeline.services.collect.tables import OBSERVATIONS
 from credit_pipeline.services.findings.ports import Decided
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 from credit_pipeline_tests.adapters.products.counter_product import Product, a_copied_product
 from credit_pipeline_tests.conftest import Databases
 
 HOUR = timedelta(hours=1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 EVA = Decided(who="eva", reason="I looked at it")
 
 
-def a_finding(fingerprint: str = "f", **overrides: Any) -> MismatchRow:
+def a_finding(fingerprint: str = "f", **overrides: Any) -> Mismatch:
     """A paid account without its credits, proven."""
     facts: dict[str, Any] = {
         "fingerprint": fingerprint,
@@ -38,8 +40,10 @@ def a_finding(fingerprint: str = "f", **overrides: Any) -> MismatchRow:
         "actual": {"plan": "pro", "total": 100, "used": 0},
         "evidence": {},
         "delta": 4900,
+        "first_seen": START,
+        "opened_at": START,
     }
-    return MismatchRow(**(facts | overrides))
+    return Mismatch(**(facts | overrides))
 
 
 class Alerting:
@@ -65,7 +69,7 @@ class Alerting:
         names = ("outbox", "mismatch", "snapshot", "exemption", "webhook_event")
         self.product.run("TRUNCATE " + ", ".join(f"credit_pipeline.{name}" for name in names))
 
-    def collect(self, *found: MismatchRow, closed: tuple[tuple[str, str], ...] = ()) -> None:
+    def collect(self, *found: Mismatch, closed: tuple[tuple[str, str], ...] = ()) -> None:
         """The next complete collection."""
         self.number += 1
         facts = {"as_of": self.now, "answered": 9, "population": 9, "audit_seq": 0}

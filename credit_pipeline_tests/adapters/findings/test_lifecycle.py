@@ -77,6 +77,14 @@ def test_the_longest_open_are_listed_first_with_their_life(story: Deciding) -> N
         {"plan": "free"},
     )
     assert (listed[0].decided_by, listed[0].decided_at, listed[0].reason) == (None, None, None)
+    assert (listed[1].first_seen, listed[2].first_seen) == (at(0), at(1))
+
+
+def test_a_closed_finding_says_why(story: Deciding) -> None:
+    story.collect(0, found=(an_event("closed"),))
+    story.collect(1, closed=(("closed", "restored"),))
+    [one] = story.life_of.mismatches(("resolved",), ALL)
+    assert (one.fingerprint, one.state, one.closed_why) == ("closed", "resolved", "restored")
 
 
 @pytest.mark.parametrize(

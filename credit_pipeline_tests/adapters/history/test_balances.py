@@ -119,7 +119,9 @@ def test_what_waits_is_open_or_acknowledged_and_of_no_exempt_account(story: Reme
         at(2),
     )
     (one, _) = story.memory.waiting(at(1))
-    assert (one.account_id, one.code, one.billed_plan, one.stored_plan) == (A, "unexplained_decrease", "pro", "free")
+    assert (one.account_id, one.code, one.expected, one.actual) == (
+        A, "unexplained_decrease", {"plan": "pro"}, {"plan": "free"},
+    )  # fmt: skip
     assert (one.opened_at, one.first_seen) == (at(0), at(0))
     assert {one.fingerprint for one in story.memory.waiting(at(2))} == {"open", "acknowledged", "exempt"}
 

@@ -12,11 +12,12 @@ import pytest
 from credit_pipeline.adapters.history.memory import PostgresMemory
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.errors import NotInstalled, StoreError
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, YearlyMode
 from credit_pipeline.domain.subjects.account import GrantRecord, Mark, Memory, Sighting, SightingKind
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.services.collect.tables import OBSERVATIONS
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 from credit_pipeline_tests.adapters.products.counter_product import (
     PUBLIC,
     Product,
@@ -56,8 +57,8 @@ def seen(account: str, number: int, **overrides: Any) -> dict[str, Any]:
     } | overrides
 
 
-def a_finding(fingerprint: str, account: str = A, **overrides: Any) -> MismatchRow:
-    healthy = MismatchRow(
+def a_finding(fingerprint: str, account: str = A, **overrides: Any) -> Mismatch:
+    healthy = Mismatch(
         fingerprint=fingerprint,
         account_id=AccountId(account),
         billing_id=BillingId(account),
@@ -69,11 +70,13 @@ def a_finding(fingerprint: str, account: str = A, **overrides: Any) -> MismatchR
         actual={"plan": "free"},
         evidence={"proof": "floor"},
         delta=4900,
+        first_seen=T0,
+        opened_at=T0,
     )
     return replace(healthy, **overrides)
 
 
-def an_event(fingerprint: str, account: str = A, **overrides: Any) -> MismatchRow:
+def an_event(fingerprint: str, account: str = A, **overrides: Any) -> Mismatch:
     return a_finding(fingerprint, account, **({"code": "unexplained_decrease", "is_event": True} | overrides))
 
 
@@ -88,7 +91,7 @@ class Remembering:
         self,
         number: int,
         *rows: dict[str, Any],
-        found: tuple[MismatchRow, ...] = (),
+        found: tuple[Mismatch, ...] = (),
         closed: tuple[tuple[str, str], ...] = (),
         **overrides: Any,
     ) -> None:
@@ -468,19 +471,6 @@ def test_an_exemption_ends_on_its_day(story: Remembering) -> None:
         story.product.run(exempt, "wix_app", account, until)
     story.product.run(exempt, "other", "not_ours", None)
     assert story.memory.exempt(at(1)) == {"for_ever", "until"}
-
-
-def test_findings_are_listed_with_their_age(story: Remembering) -> None:
-    story.collect(0, found=(a_finding("old"), an_event("closed")))
-    story.collect(1, found=(a_finding("old"), a_finding("new")), closed=(("closed", "restored"),))
-    rows = story.memory.mismatches(at(5))
-    assert [(row["fingerprint"], row["seen_count"], row["age"]) for row in rows] == [
-        ("old", 2, 30 * HOUR),
-        ("new", 1, 24 * HOUR),
-    ]
-    assert rows[0]["first_seen"] == at(0)
-    assert [row["fingerprint"] for row in story.memory.mismatches(at(5), limit=1)] == ["old"]
-    assert [row["closed_why"] for row in story.memory.mismatches(at(5), states=("resolved",))] == ["restored"]
 
 
 def test_times_are_utc_whatever_the_databases_zone(story: Remembering) -> None:

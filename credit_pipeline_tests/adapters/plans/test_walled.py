@@ -12,11 +12,12 @@ import pytest
 from credit_pipeline.adapters.stores.counter import CounterStore
 from credit_pipeline.domain.corrections.correction import Correction, Lane
 from credit_pipeline.domain.errors import PlanError, StoreError
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.tables import OBSERVATIONS
 from credit_pipeline.services.findings.ports import Chosen, Decided
 from credit_pipeline.services.plans.ports import Selection
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 from credit_pipeline_tests.adapters.products.counter_product import (
     a_correction,
     a_plan,
@@ -32,16 +33,19 @@ DENIED = "42501"
 AUTO, APPROVE = Selection(lane="auto"), Selection(lane="approve")
 ANN = Decided(who="ann", reason="looked at it")
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
 
 def a_clawback(account: str) -> Correction:
     step = an_adjustment(-300, f"clawback:{account}")
     return a_correction(account, step, seen=("pro", 5000, 0), lane=Lane.APPROVE, codes=("grant_duplicate",))
 
 
-def a_finding(account: str) -> MismatchRow:
-    return MismatchRow(
+def a_finding(account: str) -> Mismatch:
+    return Mismatch(
         fingerprint=f"f-{account}", account_id=AccountId(account), billing_id=None, code="grant_missing",
         severity="error", lane="auto", is_event=False, expected={}, actual={}, evidence={}, delta=5000,
+        first_seen=START, opened_at=START,
     )  # fmt: skip
 
 

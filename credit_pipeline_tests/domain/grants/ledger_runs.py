@@ -11,12 +11,12 @@ from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.corrections.correction import AdjustCredits, Correction, GrantCredits, Lane, Seen
 from credit_pipeline.domain.grants.ledger import Entry, EntryKind
 from credit_pipeline.domain.judgement import Judgement
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.account import (
     Account,
     GrantRecord,
     Mark,
     Memory,
-    OpenMismatch,
     Sighting,
     SightingKind,
 )
@@ -88,9 +88,12 @@ class Runs:
         ended = {name for name, _ in judgement.closed}
         before = {m.fingerprint: m for m in memory.open_mismatches if m.fingerprint not in ended}
         found = {
-            f.fingerprint: OpenMismatch(
+            f.fingerprint: Mismatch(
                 fingerprint=f.fingerprint,
+                account_id=account.account_id,
                 code=f.code.value,
+                severity=f.severity.value,
+                lane=f.lane.value,
                 is_event=f.is_event,
                 opened_at=before[f.fingerprint].opened_at if f.fingerprint in before else now,
                 first_seen=now,

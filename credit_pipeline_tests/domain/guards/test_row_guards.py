@@ -18,8 +18,8 @@ from credit_pipeline.domain.corrections.correction import (
 )
 from credit_pipeline.domain.guards.ceilings import ceilings_of, tightened
 from credit_pipeline.domain.guards.row_guards import RowFacts, credits_due, judge_row
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.policy import Limits
-from credit_pipeline.domain.subjects.account import OpenMismatch
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline_tests.domain.builders import NOW, a_catalogue
 from credit_pipeline_tests.domain.guards.test_plan_guards import facts
@@ -52,10 +52,13 @@ def a_row(*steps: Step, **overrides: Any) -> Correction:
     return replace(row, **overrides)
 
 
-def an_event(fingerprint: str, **evidence: Any) -> OpenMismatch:
-    return OpenMismatch(
+def an_event(fingerprint: str, **evidence: Any) -> Mismatch:
+    return Mismatch(
         fingerprint=fingerprint,
+        account_id=ACCOUNT,
         code="unexplained_decrease",
+        severity="critical",
+        lane="auto",
         is_event=True,
         opened_at=NOW,
         first_seen=NOW,
@@ -63,7 +66,7 @@ def an_event(fingerprint: str, **evidence: Any) -> OpenMismatch:
     )
 
 
-def known(changes: int = 0, *events: OpenMismatch) -> RowFacts:
+def known(changes: int = 0, *events: Mismatch) -> RowFacts:
     return RowFacts(
         system="wix_app",
         catalogue=CATALOGUE,
@@ -138,7 +141,7 @@ def test_a_row_that_gives_more_than_its_allowance_is_held() -> None:
     ],
 )
 def test_what_is_due_is_the_allowances_and_the_recorded_losses(
-    steps: list[Step], events: list[OpenMismatch], due: int
+    steps: list[Step], events: list[Mismatch], due: int
 ) -> None:
     assert credits_due(a_row(*steps), CATALOGUE, events) == due
 

@@ -14,6 +14,7 @@ from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.corrections.correction import Correction, Lane, Seen
 from credit_pipeline.domain.grants.history import grants_held
 from credit_pipeline.domain.judgement import Judgement
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Catalogue
 from credit_pipeline.domain.plans.periods import NEAR, Period, period_at
 from credit_pipeline.domain.policy import Policy
@@ -23,7 +24,6 @@ from credit_pipeline.domain.subjects.account import (
     GrantRecord,
     Lookup,
     Memory,
-    OpenMismatch,
     Sighting,
     SightingKind,
 )
@@ -45,7 +45,7 @@ class Life:
     sightings: list[Sighting] = field(default_factory=list)
     runs: list[datetime] = field(default_factory=list)
     grants: list[GrantRecord] = field(default_factory=list)
-    mismatches: dict[str, OpenMismatch] = field(default_factory=dict)
+    mismatches: dict[str, Mismatch] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
     applied_keys: set[str] = field(default_factory=set)
     applied: list[Correction] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Life:
         """Credits moved in lane auto, all runs together."""
         return sum(c.delta for c in self.applied if c.lane is Lane.AUTO)
 
-    def open_codes(self, code: Code) -> list[OpenMismatch]:
+    def open_codes(self, code: Code) -> list[Mismatch]:
         return [m for m in self.mismatches.values() if m.code == code.value]
 
     def period(self, now: datetime) -> Period | None:
@@ -157,9 +157,12 @@ class Life:
             del self.mismatches[name]
         for found in judged.findings:
             known = self.mismatches.get(found.fingerprint)
-            self.mismatches[found.fingerprint] = OpenMismatch(
+            self.mismatches[found.fingerprint] = Mismatch(
                 fingerprint=found.fingerprint,
+                account_id=account.account_id,
                 code=found.code.value,
+                severity=found.severity.value,
+                lane=found.lane.value,
                 is_event=found.is_event,
                 opened_at=known.opened_at if known else now,
                 first_seen=known.first_seen if known else now,

@@ -11,12 +11,13 @@ import pytest
 from credit_pipeline.adapters.connect import open_gateways
 from credit_pipeline.adapters.install.install import install
 from credit_pipeline.domain.corrections.correction import Correction, Lane
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline.sandbox.scenarios.past import run_at, run_times, write_past
 from credit_pipeline.sandbox.scenarios.seeded_values import WATCH
 from credit_pipeline.sandbox.scenarios.worlds import WixWorld
-from credit_pipeline.services.report.report import Mismatch, Report
+from credit_pipeline.services.report.report import Report
 
 PRESENT = datetime(2027, 3, 1, 4, 30, tzinfo=UTC)
 """A moment whose past holds a short month; the rules count from the injected clock, not from today."""

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.services.health.between_comparisons import between_comparisons, compared_lately
 from credit_pipeline.services.health.statement import Health
-from credit_pipeline.services.reconcile.ports import CollectionRecord, WaitingFinding
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 from credit_pipeline_tests.domain.builders import NOW
 from credit_pipeline_tests.services.health.test_health import COUNTER, LEDGER, NAMES, counts
 
@@ -17,16 +18,16 @@ HOUR = timedelta(hours=1)
 HEALTHY = dict.fromkeys(NAMES, 0)
 
 
-def a_finding(code: str, number: int = 1, **overrides: object) -> WaitingFinding:
-    healthy = WaitingFinding(
+def a_finding(code: str, number: int = 1, **overrides: object) -> Mismatch:
+    healthy = Mismatch(
         fingerprint=f"{code}-{number}",
         account_id=AccountId(f"account-{number}"),
         billing_id=BillingId(f"cus_{number}"),
         code=code,
         severity="error",
         lane="auto",
-        billed_plan="pro",
-        stored_plan="free",
+        expected={"plan": "pro"},
+        actual={"plan": "free"},
         opened_at=NOW - 2 * HOUR,
         first_seen=NOW - 2 * HOUR,
     )
@@ -37,7 +38,7 @@ def a_finding(code: str, number: int = 1, **overrides: object) -> WaitingFinding
 class Waiting:
     """A memory of findings that wait, after as many comparisons."""
 
-    found: Sequence[WaitingFinding] = ()
+    found: Sequence[Mismatch] = ()
     looks: Sequence[datetime] = (NOW - 8 * HOUR, NOW - 2 * HOUR)
     asked: list[datetime] = field(default_factory=list)
 
@@ -50,7 +51,7 @@ class Waiting:
     def collections(self, since: datetime, most: int) -> Sequence[datetime]:
         return self.looks[-most:]
 
-    def waiting(self, now: datetime) -> Sequence[WaitingFinding]:
+    def waiting(self, now: datetime) -> Sequence[Mismatch]:
         self.asked.append(now)
         return self.found
 
@@ -75,7 +76,7 @@ def test_an_account_counts_once_in_each_sentence_whatever_its_findings() -> None
     ("billed", "stored", "count"), [("pro", "free", 1), ("free", "pro", 0), ("pro", "business", 0)]
 )
 def test_what_was_billed_and_stored_decides_about_free_limits(billed: str, stored: str, count: int) -> None:
-    found = a_finding("plan_mismatch", billed_plan=billed, stored_plan=stored)
+    found = a_finding("plan_mismatch", expected={"plan": billed}, actual={"plan": stored})
     assert counts(told(Waiting([found])))[NAMES[1]] == count
 
 

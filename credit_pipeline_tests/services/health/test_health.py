@@ -7,10 +7,11 @@ import pytest
 
 from credit_pipeline.config.loader import load_system
 from credit_pipeline.domain.codes import Code
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.services.collect.ports import FailedSpend
 from credit_pipeline.services.health.health import health
 from credit_pipeline.services.health.statement import Health
-from credit_pipeline.services.report.report import Mismatch, Report, Source
+from credit_pipeline.services.report.report import Report, Source
 from credit_pipeline_tests.domain.builders import NOW
 
 LEDGER = load_system("bestauth", environ={})
@@ -40,7 +41,8 @@ def a_mismatch(code: str, number: int = 1, **overrides: Any) -> Mismatch:
         "actual": {"plan": "free", "total": 0, "used": 0, "available": 0},
         "delta": None,
         "evidence": {},
-        "first_seen": NOW.isoformat(),
+        "first_seen": NOW,
+        "opened_at": NOW,
         "aged": False,
     }
     return Mismatch(**(facts | overrides))

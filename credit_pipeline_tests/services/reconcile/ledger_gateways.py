@@ -19,6 +19,7 @@ from credit_pipeline.config.system import (
 )
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.grants.ledger import EntryKind
+from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Amount
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.domain.subjects.account import Memory
@@ -27,7 +28,7 @@ from credit_pipeline.services.collect.ports import FailedSpend, Progress, Pull
 from credit_pipeline.services.collect.tables import LISTED_SUBSCRIPTIONS, OBSERVATIONS
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.plans.ports import SavedPlan
-from credit_pipeline.services.reconcile.ports import CollectionRecord, MismatchRow, WaitingFinding
+from credit_pipeline.services.reconcile.ports import CollectionRecord
 from credit_pipeline_tests.services.reconcile.ledger_snapshots import CATALOGUE, Person, tables
 
 SYSTEM = CreditSystem(
@@ -60,7 +61,7 @@ class Product:
     plan: SavedPlan | None = None
     held: dict[int, tuple[str, str]] = field(default_factory=dict)
     asked: list[Sequence[BillingId] | None] = field(default_factory=list)
-    recorded: list[MismatchRow] = field(default_factory=list)
+    recorded: list[Mismatch] = field(default_factory=list)
     remembered: list[Mapping[str, Any]] = field(default_factory=list)
 
     def gateways(self, folder: Path) -> Gateways:
@@ -148,7 +149,7 @@ class Remembering:
     def exempt(self, now: datetime) -> frozenset[AccountId]:
         return frozenset()
 
-    def waiting(self, now: datetime) -> Sequence[WaitingFinding]:
+    def waiting(self, now: datetime) -> Sequence[Mismatch]:
         return ()
 
     def collections(self, since: datetime, most: int) -> Sequence[datetime]:
@@ -162,7 +163,7 @@ class Remembering:
         collection: CollectionRecord,
         *,
         changed: pa.Table,
-        mismatches: Sequence[MismatchRow],
+        mismatches: Sequence[Mismatch],
         closed: Sequence[tuple[str, str]],
     ) -> None:
         self.product.last = collection
