@@ -188,13 +188,6 @@ class Correction:
         return json.dumps(content, sort_keys=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoChange:
-    """Nothing is written, and why."""
-
-    why: str
-
-
 def step_fields(step: Step) -> dict[str, Any]:
     """A step as JSON: the shape shown in reports and stored with the plan."""
     match step:

@@ -42,14 +42,6 @@ class Verdict:
         """Whether nothing refused."""
         return not self.failures
 
-    @property
-    def liftable(self) -> bool:
-        """Whether an approval could release the plan: only amounts and the first run, never a doubtful source."""
-        return all(failure.guard in LIFTABLE for failure in self.failures)
-
-
-LIFTABLE = frozenset({"rows", "credits", "first_plan"})
-
 
 def share(part: int, whole: int) -> str:
     """`101/2,000 (5.1%)`: what a refusal says of a number."""

@@ -342,7 +342,6 @@ def test_all_failures_are_collected() -> None:
         "environment_pin",
         "automation",
     ]
-    assert not verdict.liftable
 
 
 def test_an_approval_lifts_the_amounts_and_the_age_and_nothing_doubtful() -> None:
@@ -357,16 +356,11 @@ def test_an_approval_lifts_the_amounts_and_the_age_and_nothing_doubtful() -> Non
         "environment_pin",
         "automation",
     }
-    assert not verdict.liftable
-
-
-def test_a_plan_that_only_amounts_and_the_first_run_refuse_can_be_approved() -> None:
-    assert judge(rows(500, 900_000), facts(), first_plan=True).liftable
 
 
 @pytest.mark.parametrize("given", [facts(unknown=900), facts(unanswered=900), facts(store_rows=0), facts(answered=1)])
-def test_what_no_approval_can_lift_says_so(given: PlanFacts) -> None:
-    assert not judge(rows(500), given).liftable
+def test_no_approval_lifts_a_doubtful_source(given: PlanFacts) -> None:
+    assert not judge(rows(500), given, approved=True).go
 
 
 def test_a_plan_without_rows_is_not_measured_by_amounts() -> None:
