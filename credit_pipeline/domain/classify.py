@@ -13,13 +13,13 @@ from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants import events
 from credit_pipeline.domain.grants.adoption import mark_of
-from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, again, open_events
+from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, open_events, reopen
 from credit_pipeline.domain.grants.suppressed_by_undo import answered_by_undo
 from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account, Lookup, Mark
 from credit_pipeline.domain.subjects.present_state import state_of, unknown_of
-from credit_pipeline.domain.subjects.settling import known, while_settling, young
+from credit_pipeline.domain.subjects.settling import is_unsettled, known, while_settling
 
 
 def classify(account: Account, rules: Rules) -> Judgement:
@@ -62,10 +62,10 @@ def _despite_unknown(account: Account, found: list[Finding]) -> list[Finding]:
         seen += [f for f in found if f.code is Code.UNEXPLAINED_DECREASE and f not in seen]
     waiting = account.memory.open_mismatches if account.memory else ()
     missing = [m for m in waiting if m.code == Code.GRANT_MISSING.value and not m.is_event and "verdict" in m.evidence]
-    return seen + [replace(again(m, Code.GRANT_MISSING), is_event=False, lane=Lane.NONE) for m in missing]
+    return seen + [replace(reopen(m, Code.GRANT_MISSING), is_event=False, lane=Lane.NONE) for m in missing]
 
 
 def _unsettled(account: Account, findings: tuple[Finding, ...], rules: Rules) -> bool:
     """Whether a change that the product's webhook may still mend is younger than settle_time."""
     waiting = [f for f in findings if f.code in {Code.PLAN_MISMATCH, Code.GRANT_MISSING} and not known(account, f)]
-    return any(young(f, account, rules, changed_at=account.billing.changed_at) for f in waiting)
+    return any(is_unsettled(f, account, rules, changed_at=account.billing.changed_at) for f in waiting)

@@ -21,7 +21,7 @@ from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account, Lookup
 from credit_pipeline.domain.subjects.identity_findings import blocked, identity_findings
-from credit_pipeline.domain.subjects.settling import known, while_settling, young
+from credit_pipeline.domain.subjects.settling import is_unsettled, known, while_settling
 from credit_pipeline.domain.subjects.subscription_state import subscription_findings
 
 _UNTOLD = frozenset(
@@ -83,7 +83,7 @@ def _first(found: list[Finding]) -> list[Finding]:
 def _unsettled(account: Account, findings: tuple[Finding, ...], matching: Matching | None, rules: Rules) -> bool:
     """Whether a change that the product's webhook may still mend is younger than settle_time."""
     waiting = [f for f in findings if (f.lane is Lane.AUTO or f.code is Code.GRANT_MISSING) and not known(account, f)]
-    return any(young(f, account, rules, changed_at=_changed_at(account, f, matching)) for f in waiting)
+    return any(is_unsettled(f, account, rules, changed_at=_changed_at(account, f, matching)) for f in waiting)
 
 
 def _changed_at(account: Account, found: Finding, matching: Matching | None) -> datetime | None:

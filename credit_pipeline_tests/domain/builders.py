@@ -18,8 +18,8 @@ from credit_pipeline.domain.subjects.account import (
     Lookup,
     Mark,
     Memory,
-    Sighting,
-    SightingKind,
+    ObservedState,
+    StateKind,
 )
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
@@ -75,7 +75,7 @@ def seen(
     hours: float = 6,
     *,
     until: float | None = None,
-    kind: SightingKind = SightingKind.OBSERVED,
+    kind: StateKind = StateKind.OBSERVED,
     label: str | None = "pro",
     total: int = 5000,
     used: int = 1000,
@@ -83,9 +83,9 @@ def seen(
     start: datetime | None = START,
     status: str = "active",
     mark: Mark | None = None,
-) -> Sighting:
+) -> ObservedState:
     """A remembered state, first seen `hours` before NOW and last seen `until` hours before NOW (default: at once)."""
-    return Sighting(
+    return ObservedState(
         as_of=hours_ago(hours),
         seen_until=hours_ago(hours if until is None else until),
         kind=kind,
@@ -99,11 +99,11 @@ def seen(
     )
 
 
-def corrected(hours: float, before: dict[str, Any], after: dict[str, Any]) -> tuple[Sighting, Sighting]:
+def corrected(hours: float, before: dict[str, Any], after: dict[str, Any]) -> tuple[ObservedState, ObservedState]:
     """Our own correction as the audit remembers it."""
     return (
-        seen(hours, kind=SightingKind.BEFORE, billed=None, **before),
-        seen(hours, kind=SightingKind.AFTER, billed=None, **after),
+        seen(hours, kind=StateKind.BEFORE, billed=None, **before),
+        seen(hours, kind=StateKind.AFTER, billed=None, **after),
     )
 
 
@@ -143,7 +143,7 @@ def an_account(
     period: Period | None = None,
     start: datetime | None = START,
     changed_at: datetime | None = None,
-    sightings: Iterable[Sighting] | None = None,
+    states: Iterable[ObservedState] | None = None,
     runs: Iterable[datetime] = (),
     grants: Iterable[GrantRecord] = (),
     open_mismatches: Iterable[Mismatch] = (),
@@ -160,7 +160,7 @@ def an_account(
         period = a_period(start)
     default = (seen(total=total or 0, used=used or 0, label=label, mark=Mark.ADOPTED),)
     memory = Memory(
-        sightings=default if sightings is None else tuple(sightings),
+        states=default if states is None else tuple(states),
         complete_runs=tuple(runs),
         grants=tuple(grants),
         open_mismatches=tuple(open_mismatches),

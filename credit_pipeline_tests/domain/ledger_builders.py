@@ -18,7 +18,7 @@ from credit_pipeline.domain.subjects.account import (
     Local,
     Lookup,
     Memory,
-    Sighting,
+    ObservedState,
 )
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline.domain.subjects.identity import Claim, Identity, Layer, Naming
@@ -170,7 +170,7 @@ def a_user(
     gap: int = 0,
     total: int | None = _DEFAULT,
     used: int | None = _DEFAULT,
-    sightings: Iterable[Sighting] | None = None,
+    states: Iterable[ObservedState] | None = None,
     runs: Iterable[datetime] = (),
     grants: Iterable[GrantRecord] = (),
     open_mismatches: Iterable[Mismatch] = (),
@@ -196,7 +196,7 @@ def a_user(
     tier = row.label if row else None
     before = (replace(seen(total=all_in or 0, used=left_out or 0, label=tier), gap=gap),)
     memory = Memory(
-        sightings=before if sightings is None else tuple(sightings),
+        states=before if states is None else tuple(states),
         complete_runs=tuple(runs),
         grants=tuple(grants),
         open_mismatches=tuple(open_mismatches),

@@ -29,15 +29,15 @@ HEALTHY: list[dict[str, Any]] = [
     {},
     {"used": 0},
     {"used": 5000},  # spent out
-    {"total": 6200, "sightings": ()},  # carried over
-    {"label": "starter", "billed": "starter", "total": 1200, "sightings": ()},
-    {"label": "free", "billed": "free", "total": 100, "used": 100, "sightings": ()},
-    {"label": "free", "billed": "free", "total": 5100, "used": 5000, "sightings": ()},
+    {"total": 6200, "states": ()},  # carried over
+    {"label": "starter", "billed": "starter", "total": 1200, "states": ()},
+    {"label": "free", "billed": "free", "total": 100, "used": 100, "states": ()},
+    {"label": "free", "billed": "free", "total": 5100, "used": 5000, "states": ()},
     {"status": BillingStatus.TRIALING},
     {"billed": "PRO"},
-    {"billed": "Pro_Plan", "label": "pro plan", "sightings": ()},
+    {"billed": "Pro_Plan", "label": "pro plan", "states": ()},
     {"installed": False},
-    {"sightings": ()},
+    {"states": ()},
     {"start": NOW},  # renewed this instant
 ]
 
@@ -66,25 +66,25 @@ A_MONTH_AGO = hours_ago(24 * 28)
     ("facts", "code", "lane", "after"),
     [
         # same plan and period, total ≥ allowance: nothing, whatever the surplus
-        ({"total": 9000, "sightings": (seen(total=9000, mark=Mark.ADOPTED),)}, None, Lane.NONE, None),
+        ({"total": 9000, "states": (seen(total=9000, mark=Mark.ADOPTED),)}, None, Lane.NONE, None),
         # same plan, total < allowance, key free, no observed loss
-        ({"total": 100, "used": 40, "sightings": ()}, Code.GRANT_MISSING, Lane.AUTO, ("pro", 5000, 40)),
+        ({"total": 100, "used": 40, "states": ()}, Code.GRANT_MISSING, Lane.AUTO, ("pro", 5000, 40)),
         # the same, but the key is taken
-        ({"total": 100, "used": 0, "sightings": (), "grants": [a_grant()]}, Code.GRANT_LOST, Lane.APPROVE, None),
+        ({"total": 100, "used": 0, "states": (), "grants": [a_grant()]}, Code.GRANT_LOST, Lane.APPROVE, None),
         # the same, but a loss was observed
-        ({"total": 4000, "sightings": (seen(total=5000),)}, Code.GRANT_MISSING, Lane.APPROVE, None),
+        ({"total": 4000, "states": (seen(total=5000),)}, Code.GRANT_MISSING, Lane.APPROVE, None),
         # label written by the app without the credits
-        ({"total": 6000, "used": 400, "sightings": starter_before(total=6000, used=400)}, Code.GRANT_MISSING, Lane.AUTO,
+        ({"total": 6000, "used": 400, "states": starter_before(total=6000, used=400)}, Code.GRANT_MISSING, Lane.AUTO,
          ("pro", 10_600, 0)),
         # upgrade, proven
-        ({"label": "starter", "total": 1000, "used": 0, "sightings": starter_before()}, Code.PLAN_MISMATCH, Lane.AUTO,
+        ({"label": "starter", "total": 1000, "used": 0, "states": starter_before()}, Code.PLAN_MISMATCH, Lane.AUTO,
          ("pro", 6000, 0)),
-        ({"label": "free", "billed": "starter", "total": 200, "used": 0, "sightings": ()}, Code.PLAN_MISMATCH,
+        ({"label": "free", "billed": "starter", "total": 200, "used": 0, "states": ()}, Code.PLAN_MISMATCH,
          Lane.AUTO, ("starter", 1200, 0)),
         # upgrade, not proven: label now, credits to a person
-        ({"label": "free", "used": 3000, "sightings": ()}, Code.PLAN_MISMATCH, Lane.APPROVE, ("pro", 5000, 3000)),
+        ({"label": "free", "used": 3000, "states": ()}, Code.PLAN_MISMATCH, Lane.APPROVE, ("pro", 5000, 3000)),
         # downgrade between paid plans: label only
-        ({"billed": "starter", "sightings": ()}, Code.PLAN_MISMATCH, Lane.AUTO, ("starter", 5000, 1000)),
+        ({"billed": "starter", "states": ()}, Code.PLAN_MISMATCH, Lane.AUTO, ("starter", 5000, 1000)),
         # a lost label of a plan already granted
         ({"label": "free"}, Code.PLAN_MISMATCH, Lane.AUTO, ("pro", 5000, 1000)),
         # ended: 1 of 2
@@ -94,17 +94,17 @@ A_MONTH_AGO = hours_ago(24 * 28)
         # past due, unpaid, paused, incomplete: no grant, no downgrade
         ({"status": BillingStatus.DUNNING, "label": "free", "total": 100, "used": 0}, Code.DUNNING, Lane.NONE, None),
         # trialing: live
-        ({"status": BillingStatus.TRIALING, "label": "free", "total": 100, "used": 0, "sightings": ()},
+        ({"status": BillingStatus.TRIALING, "label": "free", "total": 100, "used": 0, "states": ()},
          Code.PLAN_MISMATCH, Lane.AUTO, ("pro", 5100, 0)),
         # renewal, counter: nothing is granted
-        ({"used": 10, "sightings": (seen(used=4000, start=A_MONTH_AGO, mark=Mark.ADOPTED),)}, None, Lane.NONE, None),
-        ({"used": 40, "start": hours_ago(3), "sightings": (seen(used=40, start=START, mark=Mark.ADOPTED),)},
+        ({"used": 10, "states": (seen(used=4000, start=A_MONTH_AGO, mark=Mark.ADOPTED),)}, None, Lane.NONE, None),
+        ({"used": 40, "start": hours_ago(3), "states": (seen(used=40, start=START, mark=Mark.ADOPTED),)},
          Code.RENEWAL_MISSING, Lane.APPROVE, None),
         # free shortfall is a person's
-        ({"label": "free", "billed": "free", "total": 20, "used": 0, "sightings": ()}, Code.GRANT_MISSING, Lane.APPROVE,
+        ({"label": "free", "billed": "free", "total": 20, "used": 0, "states": ()}, Code.GRANT_MISSING, Lane.APPROVE,
          None),
         # a missing label
-        ({"label": None, "billed": "free", "total": 100, "used": 0, "sightings": ()}, Code.PLAN_MISMATCH, Lane.AUTO,
+        ({"label": None, "billed": "free", "total": 100, "used": 0, "states": ()}, Code.PLAN_MISMATCH, Lane.AUTO,
          ("free", 100, 0)),
     ],
 )  # fmt: skip
@@ -120,10 +120,10 @@ def test_the_table_of_changes(
 
 def test_a_trial_without_credits_is_a_label_and_no_adoption() -> None:
     facts: dict[str, Any] = {"status": BillingStatus.TRIALING, "total": 100, "used": 0}
-    judged = look(facts | {"label": "free", "sightings": ()}, trial=Trial.NONE)
+    judged = look(facts | {"label": "free", "states": ()}, trial=Trial.NONE)
     assert [f.code for f in judged.findings] == [Code.PLAN_MISMATCH]
     assert judged.corrections[0].delta == 0
-    begun = look(facts | {"sightings": [seen(total=100, used=0)]}, trial=Trial.NONE)
+    begun = look(facts | {"states": [seen(total=100, used=0)]}, trial=Trial.NONE)
     assert (begun.findings, begun.mark) == ((), None)
 
 
@@ -146,24 +146,24 @@ def test_a_trial_without_credits_is_a_label_and_no_adoption() -> None:
 def test_unknown_never_moves_credits_and_is_never_in_order(facts: dict[str, Any], code: Code) -> None:
     for total in ({"total": 100, "used": 0} | facts, {"total": 9000} | facts):
         for label in ({"label": "free"} | total, {"label": "pro"} | total):
-            judged = look({"sightings": ()} | label, first_run=True)
+            judged = look({"states": ()} | label, first_run=True)
             assert (judged.primary, judged.corrections, judged.mark) == (code, (), None)
 
 
 @pytest.mark.parametrize("unknown", [{"lookup": Lookup.GONE}, {"billed": "premuim"}, {"label": "premuim"}], ids=str)
 def test_a_loss_seen_while_unknown_is_an_event(unknown: dict[str, Any]) -> None:
-    judged = look({"total": 4000, "sightings": [seen(mark=Mark.ADOPTED)]} | unknown)
+    judged = look({"total": 4000, "states": [seen(mark=Mark.ADOPTED)]} | unknown)
     assert [f.evidence["loss"] for f in judged.findings if f.code is Code.UNEXPLAINED_DECREASE] == [1000]
     assert judged.corrections == ()
 
 
 def test_a_loss_seen_without_an_answer_waits_for_the_next_look() -> None:
-    lost: dict[str, Any] = {"total": 4000, "sightings": [seen(mark=Mark.ADOPTED)]}
+    lost: dict[str, Any] = {"total": 4000, "states": [seen(mark=Mark.ADOPTED)]}
     assert [f.code for f in look(lost | {"lookup": Lookup.ERROR}).findings] == [Code.SOURCE_LOOKUP_ERROR]
 
 
 def test_unknown_resolves_no_missing_grant() -> None:
-    (missing,) = look({"total": 100, "used": 0, "sightings": ()}).findings
+    (missing,) = look({"total": 100, "used": 0, "states": ()}).findings
     for unknown in ({"lookup": Lookup.GONE}, {"lookup": Lookup.ERROR}, {"billed": "premuim"}):
         judged = look({"total": 100, "used": 0, "open_mismatches": [an_open(missing)]} | unknown)
         assert missing.fingerprint in {f.fingerprint for f in judged.findings}
@@ -171,12 +171,12 @@ def test_unknown_resolves_no_missing_grant() -> None:
 
 
 def test_more_used_than_granted_is_reported_beside_what_else_is_wrong() -> None:
-    judged = look({"used": 5001, "sightings": ()})
+    judged = look({"used": 5001, "states": ()})
     assert (judged.primary, judged.lane, judged.corrections) == (Code.BALANCE_NEGATIVE, Lane.REVIEW, ())
 
 
 def test_the_primary_code_is_first_by_precedence_and_the_rest_are_secondary() -> None:
-    judged = look({"label": "free", "total": 100, "used": 200, "sightings": ()})
+    judged = look({"label": "free", "total": 100, "used": 200, "states": ()})
     assert judged.primary is Code.PLAN_MISMATCH
     assert judged.secondary == (Code.GRANT_MISSING, Code.BALANCE_NEGATIVE)
     assert judged.lane is Lane.REVIEW
@@ -189,7 +189,7 @@ def test_a_paid_user_whom_the_product_calls_free_suffers_the_free_limits(label: 
 
 
 def test_an_unproven_upgrade_is_a_warning_and_an_event() -> None:
-    (found,) = [f for f in look({"label": "free", "used": 3000}| {"sightings": ()}).findings
+    (found,) = [f for f in look({"label": "free", "used": 3000}| {"states": ()}).findings
                 if f.code is Code.GRANT_MISSING]  # fmt: skip
     assert (found.severity, found.is_event, found.lane, found.delta) == (Severity.WARNING, True, Lane.APPROVE, 5000)
     assert (found.evidence["proof"], found.evidence["verdict"]) == ("none", "unproven")
@@ -197,10 +197,10 @@ def test_an_unproven_upgrade_is_a_warning_and_an_event() -> None:
 
 def test_an_unproven_upgrade_is_one_event_through_renewals_and_moved_time_stamps() -> None:
     unproven = {"label": "free", "used": 3000}
-    (found,) = [f for f in look(unproven | {"sightings": ()}).findings if f.code is Code.GRANT_MISSING]
+    (found,) = [f for f in look(unproven | {"states": ()}).findings if f.code is Code.GRANT_MISSING]
     later = unproven | {
         "start": hours_ago(2),
-        "sightings": [seen(6, label="free", used=3000, start=START)],
+        "states": [seen(6, label="free", used=3000, start=START)],
         "open_mismatches": [an_open(found)],
     }
     assert [f.fingerprint for f in look(later).findings if f.code is Code.GRANT_MISSING] == [found.fingerprint]
@@ -208,10 +208,10 @@ def test_an_unproven_upgrade_is_one_event_through_renewals_and_moved_time_stamps
 
 def test_a_second_purchase_of_the_plan_is_an_event_of_its_own() -> None:
     unproven = {"label": "free", "used": 3000}
-    (found,) = [f for f in look(unproven | {"sightings": ()}).findings if f.code is Code.GRANT_MISSING]
+    (found,) = [f for f in look(unproven | {"states": ()}).findings if f.code is Code.GRANT_MISSING]
     again = unproven | {
         "start": hours_ago(2),
-        "sightings": [
+        "states": [
             seen(90, label="free", used=3000),
             seen(6, label="free", billed="starter", used=3000, start=START),
         ],
@@ -226,13 +226,13 @@ class TestSettling:
     PAID: dict[str, Any] = {"label": "free", "total": 100, "used": 0}  # noqa: RUF012
 
     def opened(self, minutes: float) -> list[Any]:
-        return [an_open(f, hours=minutes / 60) for f in look(self.PAID | {"sightings": ()}).findings]
+        return [an_open(f, hours=minutes / 60) for f in look(self.PAID | {"states": ()}).findings]
 
     @pytest.mark.parametrize(
         ("minutes", "pending"), [(0, True), (59, True), (60, False), (600, False)]
     )  # by the provider's own time
     def test_age_is_the_providers_change_time(self, minutes: int, pending: bool) -> None:
-        facts = self.PAID | {"sightings": (), "changed_at": hours_ago(minutes / 60)}
+        facts = self.PAID | {"states": (), "changed_at": hours_ago(minutes / 60)}
         judged = look(facts, settle=True)
         assert (judged.primary is Code.PENDING_SETTLEMENT) is pending
         assert bool(judged.corrections) is not pending
@@ -240,30 +240,30 @@ class TestSettling:
 
     @pytest.mark.parametrize(("minutes", "pending"), [(59, True), (60, False)])
     def test_without_one_age_counts_from_the_current_opening(self, minutes: int, pending: bool) -> None:
-        judged = look(self.PAID | {"sightings": (), "open_mismatches": self.opened(minutes)}, settle=True)
+        judged = look(self.PAID | {"states": (), "open_mismatches": self.opened(minutes)}, settle=True)
         assert (judged.primary is Code.PENDING_SETTLEMENT) is pending
 
     def test_a_new_mismatch_has_no_age(self) -> None:
-        judged = look(self.PAID | {"sightings": ()}, settle=True)
+        judged = look(self.PAID | {"states": ()}, settle=True)
         assert (judged.primary, judged.lane, judged.corrections) == (Code.PENDING_SETTLEMENT, Lane.NONE, ())
         assert not any(f.is_event for f in judged.findings)
         assert {f.code for f in judged.findings} == {Code.PLAN_MISMATCH, Code.GRANT_MISSING}
 
     def test_an_open_event_stays_an_event_while_something_newer_settles(self) -> None:
-        (event,) = [f for f in look({"label": "free", "used": 3000, "sightings": ()}).findings if f.is_event]
+        (event,) = [f for f in look({"label": "free", "used": 3000, "states": ()}).findings if f.is_event]
         judged = look({"label": "free", "used": 3000, "open_mismatches": [an_open(event)],
-                       "sightings": [seen(used=3000)]}, settle=True)  # fmt: skip
+                       "states": [seen(used=3000)]}, settle=True)  # fmt: skip
         assert judged.primary is Code.PENDING_SETTLEMENT
         assert [f.is_event for f in judged.findings if f.fingerprint == event.fingerprint] == [True]
 
     @pytest.mark.parametrize(
-        "facts", [{"total": 4000, "sightings": [seen(mark=Mark.ADOPTED)]}, {"billed": "free"}], ids=str
+        "facts", [{"total": 4000, "states": [seen(mark=Mark.ADOPTED)]}, {"billed": "free"}], ids=str
     )
     def test_what_no_webhook_could_mend_does_not_wait(self, facts: dict[str, Any]) -> None:
         assert look(facts, settle=True).primary is not Code.PENDING_SETTLEMENT
 
     def test_settle_time_is_the_policys(self) -> None:
-        facts = self.PAID | {"sightings": (), "changed_at": hours_ago(20)}
+        facts = self.PAID | {"states": (), "changed_at": hours_ago(20)}
         assert look(facts, settle=True, settle_time=Policy().settle_time * 48).primary is Code.PENDING_SETTLEMENT
 
 
@@ -273,19 +273,19 @@ class TestAdoption:
     @pytest.mark.parametrize(
         ("facts", "how", "mark"),
         [
-            ({"sightings": ()}, {"first_run": True}, Mark.ASSUMED),
-            ({"sightings": ()}, {}, None),  # a new account: adopted at its second look
-            ({"sightings": [seen()]}, {}, Mark.ADOPTED),
-            ({"sightings": [seen(mark=Mark.ASSUMED)]}, {}, Mark.ASSUMED),  # carried over
-            ({"sightings": [seen(12, mark=Mark.ADOPTED), seen(6)]}, {}, Mark.ADOPTED),
-            ({"sightings": [seen(start=A_MONTH_AGO, used=2000, mark=Mark.ASSUMED)]}, {}, Mark.ADOPTED),  # renewed
+            ({"states": ()}, {"first_run": True}, Mark.ASSUMED),
+            ({"states": ()}, {}, None),  # a new account: adopted at its second look
+            ({"states": [seen()]}, {}, Mark.ADOPTED),
+            ({"states": [seen(mark=Mark.ASSUMED)]}, {}, Mark.ASSUMED),  # carried over
+            ({"states": [seen(12, mark=Mark.ADOPTED), seen(6)]}, {}, Mark.ADOPTED),
+            ({"states": [seen(start=A_MONTH_AGO, used=2000, mark=Mark.ASSUMED)]}, {}, Mark.ADOPTED),  # renewed
             ({"installed": False}, {"first_run": True}, None),
-            ({"start": None, "sightings": [seen()]}, {}, None),  # no key to hold
-            ({"label": "free", "billed": "free", "sightings": ()}, {"first_run": True}, None),
-            ({"label": "free", "sightings": ()}, {"first_run": True}, None),  # not in order
-            ({"total": 100, "sightings": ()}, {"first_run": True}, None),
-            ({"status": BillingStatus.DUNNING, "sightings": ()}, {"first_run": True}, None),
-            ({"status": BillingStatus.TRIALING, "sightings": ()}, {"first_run": True}, Mark.ASSUMED),
+            ({"start": None, "states": [seen()]}, {}, None),  # no key to hold
+            ({"label": "free", "billed": "free", "states": ()}, {"first_run": True}, None),
+            ({"label": "free", "states": ()}, {"first_run": True}, None),  # not in order
+            ({"total": 100, "states": ()}, {"first_run": True}, None),
+            ({"status": BillingStatus.DUNNING, "states": ()}, {"first_run": True}, None),
+            ({"status": BillingStatus.TRIALING, "states": ()}, {"first_run": True}, Mark.ASSUMED),
         ],
     )
     def test_who_is_adopted(self, facts: dict[str, Any], how: dict[str, Any], mark: Mark | None) -> None:
@@ -304,26 +304,26 @@ class TestAdoption:
         self, looks: tuple[Any, ...], start: float, mark: Mark | None
     ) -> None:
         account = {"total": 6000, "used": 0, "start": hours_ago(start)}
-        judged = look(account | {"sightings": [*starter_before(), *(replace_start(s, start) for s in looks)]})
+        judged = look(account | {"states": [*starter_before(), *(replace_start(s, start) for s in looks)]})
         assert (judged.primary, judged.mark) == (None, mark)
 
     @pytest.mark.parametrize(("hours", "mark"), [(0.99, None), (1, Mark.ADOPTED)])
     def test_not_before_a_renewal_has_settled(self, hours: float, mark: Mark | None) -> None:
-        facts = {"used": 0, "start": hours_ago(hours), "sightings": [seen(used=700, mark=Mark.ADOPTED)]}
+        facts = {"used": 0, "start": hours_ago(hours), "states": [seen(used=700, mark=Mark.ADOPTED)]}
         assert look(facts).mark is mark
 
     def test_not_with_an_open_event(self) -> None:
-        (event,) = look({"sightings": [seen(total=6000, mark=Mark.ADOPTED)]}).findings
-        assert look({"sightings": [seen()], "open_mismatches": [an_open(event)]}).mark is None
+        (event,) = look({"states": [seen(total=6000, mark=Mark.ADOPTED)]}).findings
+        assert look({"states": [seen()], "open_mismatches": [an_open(event)]}).mark is None
 
     def test_again_after_the_event_was_accepted(self) -> None:
-        facts = {"sightings": [seen(total=6000)]}
+        facts = {"states": [seen(total=6000)]}
         (event,) = look(facts).findings
         assert look(facts | {"accepted": [event.fingerprint]}).mark is Mark.ADOPTED
 
 
-def replace_start(sighting: Any, hours: float) -> Any:
-    return replace(sighting, billed_period_start=hours_ago(hours))
+def replace_start(observed_state: Any, hours: float) -> Any:
+    return replace(observed_state, billed_period_start=hours_ago(hours))
 
 
 class TestEnded:
@@ -348,16 +348,16 @@ class TestEnded:
         ],
     )
     def test_waits_for_the_second_run(self, looks: list[Any], lane: Lane, confirmed: str) -> None:
-        (found,) = look({"billed": "free", "sightings": [seen(99, mark=Mark.ADOPTED), *looks]}).findings
+        (found,) = look({"billed": "free", "states": [seen(99, mark=Mark.ADOPTED), *looks]}).findings
         assert (found.code, found.lane, found.evidence["confirmed"]) == (Code.SUBSCRIPTION_ENDED, lane, confirmed)
 
     def test_a_provider_that_still_names_the_ended_plan(self) -> None:
-        facts = {"status": BillingStatus.ENDED, "sightings": [seen(25, until=6, status="ended")]}
+        facts = {"status": BillingStatus.ENDED, "states": [seen(25, until=6, status="ended")]}
         (found,) = look(facts).findings
         assert (found.code, found.lane) == (Code.SUBSCRIPTION_ENDED, Lane.APPROVE)
 
     def test_end_labels_auto(self) -> None:
-        facts = {"billed": "free", "sightings": [seen(24, until=6, billed="free")]}
+        facts = {"billed": "free", "states": [seen(24, until=6, billed="free")]}
         assert look(facts, end_labels=EndLabels.AUTO).lane is Lane.AUTO
 
     def test_without_memory_it_is_never_confirmed(self) -> None:
@@ -371,8 +371,8 @@ class TestAccepted:
         "make",
         [
             lambda: {"label": "free"},
-            lambda: {"total": 100, "used": 0, "sightings": ()},
-            lambda: {"label": "free", "used": 3000, "sightings": ()},
+            lambda: {"total": 100, "used": 0, "states": ()},
+            lambda: {"label": "free", "used": 3000, "states": ()},
             lambda: {"billed": "free"},
         ],
     )
@@ -384,7 +384,7 @@ class TestAccepted:
         assert (judged.primary, judged.corrections) == (None, ())
 
     def test_only_what_was_accepted(self) -> None:
-        facts = {"label": "free", "used": 3000, "sightings": ()}
+        facts = {"label": "free", "used": 3000, "states": ()}
         label, credits = look(facts).findings
         judged = look(facts | {"accepted": [credits.fingerprint]})
         assert [f.fingerprint for f in judged.findings] == [label.fingerprint]
@@ -396,20 +396,20 @@ def names(account: Account, **how: Any) -> set[str]:
 
 
 def test_a_fingerprint_is_the_same_in_every_run_and_another_for_another_case() -> None:
-    case = an_account(label="free", total=100, used=0, sightings=())
+    case = an_account(label="free", total=100, used=0, states=())
     assert names(case) == names(case, now=hours_ago(-6))
-    spent = an_account(label="free", total=100, used=50, sightings=())
+    spent = an_account(label="free", total=100, used=50, states=())
     assert names(case) == names(spent)
     for other in (
-        an_account(label="free", total=100, used=0, sightings=(), account_id="acct_2"),
-        an_account(label="free", total=100, used=0, sightings=(), billed="starter"),
-        an_account(label="free", total=99, used=0, sightings=(), period=a_period(hours_ago(3))),
+        an_account(label="free", total=100, used=0, states=(), account_id="acct_2"),
+        an_account(label="free", total=100, used=0, states=(), billed="starter"),
+        an_account(label="free", total=99, used=0, states=(), period=a_period(hours_ago(3))),
     ):
         assert not names(case) >= names(other)
 
 
 def test_a_report_only_system_finds_the_same() -> None:
-    account = an_account(label="free", total=100, used=0, sightings=())
+    account = an_account(label="free", total=100, used=0, states=())
     judged = classify(account, rules(renewal=None))
     assert judged.findings == classify(account, rules(renewal=Renewal.RESET_USED)).findings
     assert judged.corrections == ()

@@ -85,7 +85,8 @@ class TestWhoComesFirst:
 
     def test_a_subject_without_an_account_is_never_written(self) -> None:
         account = replace(
-            a_user(**NOTHING, identity=an_identity(store_ids=(), claims=()), local=None, sightings=()), ledger=None
+            a_user(**NOTHING, identity=an_identity(store_ids=(), claims=()), local=None, states=()),
+            ledger=None,
         )
         judgement = judged(account)
         assert judgement.primary is Code.ID_UNMAPPED
@@ -124,9 +125,9 @@ class TestUnknowns:
 
     def test_a_loss_is_not_told_by_a_look_that_is_not_remembered(self) -> None:
         looks = [replace(seen(), gap=0)]
-        account = a_user(gap=-200, sightings=looks, lookup=Lookup.ERROR, status=None, resolution=None)
+        account = a_user(gap=-200, states=looks, lookup=Lookup.ERROR, status=None, resolution=None)
         assert Code.UNEXPLAINED_DECREASE not in codes(account)
-        assert Code.UNEXPLAINED_DECREASE in codes(a_user(gap=-200, sightings=looks, billed="premuim"))
+        assert Code.UNEXPLAINED_DECREASE in codes(a_user(gap=-200, states=looks, billed="premuim"))
 
     def test_open_events_stand_while_billing_is_silent(self) -> None:
         lost = the_finding(a_user(**NOTHING, older=9, grants=[a_grant()]), Code.GRANT_LOST)
@@ -193,7 +194,7 @@ class TestOpenEvents:
         ("gap", "closed", "lanes"), [(-200, (), [Lane.APPROVE]), (-50, (), [Lane.APPROVE]), (0, 1, [])]
     )
     def test_a_loss_stands_until_it_has_come_back(self, gap: int, closed: Any, lanes: list[Lane]) -> None:
-        lost = the_finding(a_user(gap=-200, sightings=[replace(seen(), gap=0)]), Code.UNEXPLAINED_DECREASE)
+        lost = the_finding(a_user(gap=-200, states=[replace(seen(), gap=0)]), Code.UNEXPLAINED_DECREASE)
         account = a_user(gap=gap, open_mismatches=[an_open(lost)])
         judgement = judged(account)
         assert [f.lane for f in judgement.findings] == lanes
@@ -201,14 +202,14 @@ class TestOpenEvents:
         assert [c.delta for c in judgement.corrections] == ([-gap] if gap else [])
 
     def test_our_restore_ends_it_and_is_no_gain(self) -> None:
-        lost = the_finding(a_user(gap=-200, sightings=[replace(seen(), gap=0)]), Code.UNEXPLAINED_DECREASE)
+        lost = the_finding(a_user(gap=-200, states=[replace(seen(), gap=0)]), Code.UNEXPLAINED_DECREASE)
         looks = [
             replace(seen(6, used=1200), gap=-200),
             seen(2, kind=seen().kind.BEFORE, used=1200),
             seen(2, kind=seen().kind.AFTER, used=1000),
         ]
         account = a_user(
-            gap=0, sightings=looks, open_mismatches=[an_open(lost)], applied_keys=[f"restore:{lost.fingerprint}"]
+            gap=0, states=looks, open_mismatches=[an_open(lost)], applied_keys=[f"restore:{lost.fingerprint}"]
         )
         judgement = judged(account)
         assert judgement.findings == ()
@@ -220,7 +221,7 @@ class TestOpenEvents:
             seen(2, kind=seen().kind.BEFORE, used=1200),
             seen(2, kind=seen().kind.AFTER, used=1000),
         ]
-        found = the_finding(a_user(gap=-150, sightings=looks), Code.UNEXPLAINED_DECREASE)
+        found = the_finding(a_user(gap=-150, states=looks), Code.UNEXPLAINED_DECREASE)
         assert found.evidence["loss"] == 150
 
     def test_a_restore_that_the_last_look_shows_already_counts_once(self) -> None:
@@ -229,7 +230,7 @@ class TestOpenEvents:
             seen(5, kind=seen().kind.BEFORE, used=1200),
             seen(5, kind=seen().kind.AFTER, used=1000),
         ]
-        assert codes(a_user(gap=0, spent=1010, sightings=looks)) == []
+        assert codes(a_user(gap=0, spent=1010, states=looks)) == []
 
 
 class TestSettling:
@@ -271,12 +272,12 @@ class TestAdoption:
         assert judged(a_user()).mark is Mark.ADOPTED
 
     def test_on_the_first_run_it_is_assumed(self) -> None:
-        assert judged(a_user(sightings=()), first_run=True).mark is Mark.ASSUMED
-        assert judged(a_user(sightings=())).mark is Mark.ADOPTED
+        assert judged(a_user(states=()), first_run=True).mark is Mark.ASSUMED
+        assert judged(a_user(states=())).mark is Mark.ADOPTED
 
     def test_what_is_held_stays_what_it_is(self) -> None:
         looks = [replace(seen(mark=Mark.ASSUMED), gap=0)]
-        assert judged(a_user(sightings=looks)).mark is Mark.ASSUMED
+        assert judged(a_user(states=looks)).mark is Mark.ASSUMED
 
     def test_spent_out_is_no_reason_against_it(self) -> None:
         judgement = judged(a_user(spent=5000))
@@ -301,7 +302,7 @@ class TestAdoption:
 
     def test_once_adopted_its_loss_is_never_a_missing_grant(self) -> None:
         looks = [replace(seen(mark=Mark.ADOPTED), gap=0)]
-        assert codes(a_user(**NOTHING, older=7, sightings=looks)) == [Code.GRANT_LOST]
+        assert codes(a_user(**NOTHING, older=7, states=looks)) == [Code.GRANT_LOST]
 
 
 def test_the_user_of_the_builder_is_in_order() -> None:

@@ -109,7 +109,7 @@ def test_who_renews_after_a_raise_has_lost_nothing_and_is_given_nothing(world: W
     for _ in range(4):
         world.later(hours=24)
         assert world.check().classes == {}
-    assert world.gateways.memory.remembered([regular], world.now)[regular].sightings[-1].mark is not None
+    assert world.gateways.memory.remembered([regular], world.now)[regular].states[-1].mark is not None
 
 
 def test_a_plan_that_is_not_pinned_yet_gets_no_grants_and_the_report_says_why(world: World) -> None:

@@ -16,8 +16,8 @@ from credit_pipeline.domain.subjects.account import (
     GrantRecord,
     Mark,
     Memory,
-    Sighting,
-    SightingKind,
+    ObservedState,
+    StateKind,
     Undone,
 )
 from credit_pipeline.domain.subjects.ids import AccountId
@@ -93,14 +93,14 @@ def recall(
     for start in range(0, len(distinct), PORTION):
         portion = distinct[start : start + PORTION]
         facts = {**params, "accounts": portion}
-        sightings = _by_account(cursor, _SIGHTINGS, facts)
+        states = _by_account(cursor, _SIGHTINGS, facts)
         corrections = _by_account(cursor, _CORRECTIONS, facts)
         grants = _by_account(cursor, _GRANTS, facts)
         mismatches = _by_account(cursor, _MISMATCHES, facts)
         for account in portion:
             found = mismatches[account]
             answer[account] = Memory(
-                sightings=_sightings(sightings[account], corrections[account], runs),
+                states=_states(states[account], corrections[account], runs),
                 complete_runs=run_times,
                 grants=tuple(map(_grant, grants[account])),
                 open_mismatches=tuple(_mismatch(row) for row in found if row["state"] != "accepted"),
@@ -138,7 +138,7 @@ def _by_account(cursor: Cursor, query: str, facts: Mapping[str, Any]) -> default
     return grouped
 
 
-def _sightings(observed: Sequence[Row], corrections: Sequence[Row], runs: Sequence[Row]) -> tuple[Sighting, ...]:
+def _states(observed: Sequence[Row], corrections: Sequence[Row], runs: Sequence[Row]) -> tuple[ObservedState, ...]:
     """Observations, and our corrections since the oldest of them as before and after, by time."""
     seen = [_observation(row) for row in observed]
     ours = ({**row, "at": _time_of(row, runs)} for row in corrections)
@@ -156,8 +156,8 @@ def _time_of(correction: Row, runs: Sequence[Row]) -> datetime:
     return min(at, runs[after]["as_of"] - moment) if after < len(runs) else at
 
 
-def _observation(row: Row) -> Sighting:
-    return Sighting(
+def _observation(row: Row) -> ObservedState:
+    return ObservedState(
         as_of=row["as_of"],
         seen_until=row["seen_until"],
         label=row["label"],
@@ -171,11 +171,11 @@ def _observation(row: Row) -> Sighting:
     )
 
 
-def _correction(row: Row) -> Iterator[Sighting]:
-    for kind in (SightingKind.BEFORE, SightingKind.AFTER):
+def _correction(row: Row) -> Iterator[ObservedState]:
+    for kind in (StateKind.BEFORE, StateKind.AFTER):
         total, used = row[f"{kind.value}_total"], row[f"{kind.value}_used"]
         if total is not None and used is not None:  # a balance that the correction created had no before
-            yield Sighting(
+            yield ObservedState(
                 as_of=row["at"],
                 seen_until=row["at"],
                 kind=kind,

@@ -12,7 +12,7 @@ from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding, finding
 from credit_pipeline.domain.grants.matching import Matching
-from credit_pipeline.domain.subjects.account import Account, Sighting, SightingKind
+from credit_pipeline.domain.subjects.account import Account, ObservedState, StateKind
 
 
 def balance_findings(account: Account, losses: Sequence[Finding]) -> list[Finding]:
@@ -87,21 +87,21 @@ def _before(losses: Sequence[Finding]) -> int:
     return int(first.evidence["gap"][0])
 
 
-def _last(account: Account) -> Sighting | None:
-    seen = account.memory.sightings if account.memory else ()
-    return next((s for s in reversed(seen) if s.kind is SightingKind.OBSERVED), None)
+def _last(account: Account) -> ObservedState | None:
+    seen = account.memory.states if account.memory else ()
+    return next((s for s in reversed(seen) if s.kind is StateKind.OBSERVED), None)
 
 
-def _restored_since(account: Account, last: Sighting) -> int:
+def _restored_since(account: Account, last: ObservedState) -> int:
     """What corrections of ours closed of the gap since: they alone lower `used` without a transaction.
 
     One that the observation already shows is left out: the read began a moment before the correction and ended after.
     """
-    seen = account.memory.sightings if account.memory else ()
+    seen = account.memory.states if account.memory else ()
     since = seen[seen.index(last) + 1 :]
     restored = 0
     for number, (before, after) in enumerate(pairwise(since)):
-        if (before.kind, after.kind) != (SightingKind.BEFORE, SightingKind.AFTER):
+        if (before.kind, after.kind) != (StateKind.BEFORE, StateKind.AFTER):
             continue
         lowered = before.used - after.used
         shown = number == 0 and abs(last.used - after.used) < abs(last.used - before.used)

@@ -166,6 +166,6 @@ def _is_trial(account: Account, billing: Billing, one: Entitlement) -> bool:
         return True
     if one.key == (billing.plan.name if billing.plan else None, billing.period.start if billing.period else None):
         return billing.status is BillingStatus.TRIALING
-    seen = account.memory.sightings if account.memory else ()
+    seen = account.memory.states if account.memory else ()
     trialing = BillingStatus.TRIALING.value
     return any((s.billed_plan, s.billed_period_start, s.billed_status) == (*one.key, trialing) for s in seen)

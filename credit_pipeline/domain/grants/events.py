@@ -13,10 +13,10 @@ from credit_pipeline.domain.grants.history import KeyState, current, key_state, 
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, Resolved
 from credit_pipeline.domain.plans.periods import Period
 from credit_pipeline.domain.policy import OnDowngrade, OnEnd, Policy, Renewal
-from credit_pipeline.domain.subjects.account import Account, Sighting
+from credit_pipeline.domain.subjects.account import Account, ObservedState
 
 
-def movement(before: Sighting, after: Sighting) -> int:
+def movement(before: ObservedState, after: ObservedState) -> int:
     """Credits that came (positive) or went (negative) between two states, spending aside."""
     return after.available - before.available + max(0, after.used - before.used)
 
@@ -52,7 +52,7 @@ def nothing_visibly_came(account: Account, now: datetime) -> bool:
     )
 
 
-def _decrease(account: Account, before: Sighting, after: Sighting, loss: int) -> Finding:
+def _decrease(account: Account, before: ObservedState, after: ObservedState, loss: int) -> Finding:
     plan = account.balance.plan
     fell_to_allowance = plan is not None and after.total == plan.credits and after.total < before.total
     return finding(
@@ -69,7 +69,9 @@ def _decrease(account: Account, before: Sighting, after: Sighting, loss: int) ->
     )
 
 
-def _increase(account: Account, before: Sighting, after: Sighting, gain: int, policy: Policy) -> Iterator[Finding]:
+def _increase(
+    account: Account, before: ObservedState, after: ObservedState, gain: int, policy: Policy
+) -> Iterator[Finding]:
     if _gain_is_explained(account, before, after, gain, policy):
         return
     plan, period = account.billing.plan, account.billing.period
@@ -81,7 +83,9 @@ def _increase(account: Account, before: Sighting, after: Sighting, gain: int, po
     )
 
 
-def _gain_is_explained(account: Account, before: Sighting, after: Sighting, gain: int, policy: Policy) -> bool:
+def _gain_is_explained(
+    account: Account, before: ObservedState, after: ObservedState, gain: int, policy: Policy
+) -> bool:
     if after.total == before.total and after.used < before.used:
         return policy.renewal in {Renewal.RESET_USED, Renewal.SET_TO_ALLOWANCE}  # whenever it comes
     plan, period = account.billing.plan, account.billing.period
@@ -94,7 +98,7 @@ def _gain_is_explained(account: Account, before: Sighting, after: Sighting, gain
     return gain <= plan.credits and key_state(account.memory, plan, period) is not KeyState.TAKEN
 
 
-def _loss_is_declared(before: Sighting, after: Sighting, catalogue: Catalogue, policy: Policy) -> bool:
+def _loss_is_declared(before: ObservedState, after: ObservedState, catalogue: Catalogue, policy: Policy) -> bool:
     """A label change explains a loss only where the product's rule for it is declared."""
     old, new = catalogue.resolve_label(before.label), catalogue.resolve_label(after.label)
     if not (isinstance(old, Resolved) and isinstance(new, Resolved)):
@@ -107,12 +111,12 @@ def _loss_is_declared(before: Sighting, after: Sighting, catalogue: Catalogue, p
     return renewed and policy.renewal is Renewal.SET_TO_ALLOWANCE and after.total == new.plan.credits
 
 
-def _set_to(plan: Plan, after: Sighting) -> frozenset[int]:
+def _set_to(plan: Plan, after: ObservedState) -> frozenset[int]:
     """What a product may set the total to at a change to that plan in mid-period: the period's amount, or today's."""
     return plan.amounts if plan.free else frozenset({plan.credits, plan.credits_from(after.as_of)})
 
 
-def _may_be_a_grant(account: Account, before: Sighting, after: Sighting) -> bool:
+def _may_be_a_grant(account: Account, before: ObservedState, after: ObservedState) -> bool:
     """Whether the product's own grant, folding or zeroing `used`, and a burst of spending after it look like this.
 
     (6000, 5833) folds into (1167, 0), of which 1,050 may be spent until we look: nothing vanished.
@@ -124,7 +128,7 @@ def _may_be_a_grant(account: Account, before: Sighting, after: Sighting) -> bool
     return folded and key_state(account.memory, plan, period) is not KeyState.TAKEN
 
 
-def _pair(before: Sighting, after: Sighting) -> dict[str, object]:
+def _pair(before: ObservedState, after: ObservedState) -> dict[str, object]:
     return {
         "from": before.seen_until,
         "to": after.as_of,
@@ -162,7 +166,7 @@ def renewal(account: Account, plan: Plan, period: Period, policy: Policy, now: d
 
 def renewal_pair(
     account: Account, plan: Plan, period: Period, policy: Policy, now: datetime
-) -> tuple[Sighting, Sighting] | None:
+) -> tuple[ObservedState, ObservedState] | None:
     """(last observation before the period, now) if now is the first look that may judge this renewal."""
     memory, present = account.memory, current(account.billing, account.balance, now)
     settled = period.start + policy.settle_time

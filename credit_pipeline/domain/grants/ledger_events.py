@@ -10,7 +10,7 @@ from credit_pipeline.domain.grants.entitlement import Settlement
 from credit_pipeline.domain.grants.grant_proof import stand_ins
 from credit_pipeline.domain.grants.ledger_findings import corrected
 from credit_pipeline.domain.grants.matching import Matched, Matching
-from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, again
+from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, reopen
 from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.account import Account
 
@@ -31,7 +31,7 @@ def open_ledger_events(
         if why:
             closed.append((event.fingerprint, why))
         else:
-            kept.append(again(event, Code(event.code)))
+            kept.append(reopen(event, Code(event.code)))
     return kept, tuple(closed)
 
 

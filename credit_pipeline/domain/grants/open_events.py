@@ -26,7 +26,7 @@ def open_events(account: Account, rules: Rules) -> tuple[list[Finding], tuple[tu
         if why:
             closed.append((event.fingerprint, why))
         else:
-            kept.append(again(event, code))
+            kept.append(reopen(event, code))
     return kept, tuple(closed)
 
 
@@ -66,7 +66,7 @@ def _event_key(event: Mismatch) -> str:
     return f"{event.evidence['plan']}@{event.evidence['period_start']}"
 
 
-def again(event: Mismatch, code: Code) -> Finding:
+def reopen(event: Mismatch, code: Code) -> Finding:
     """An open event as a finding of this run, under its own name and with its own evidence."""
     facts, unproven = CODES[code], code is Code.GRANT_MISSING
     keyed = Lane.APPROVE if event.evidence.get("period_start") else Lane.REVIEW

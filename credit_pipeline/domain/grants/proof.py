@@ -23,7 +23,7 @@ from credit_pipeline.domain.grants.history import (
 from credit_pipeline.domain.grants.suppressed_by_undo import taken_back
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, Resolved
 from credit_pipeline.domain.policy import Policy
-from credit_pipeline.domain.subjects.account import Account, Memory, Sighting, SightingKind
+from credit_pipeline.domain.subjects.account import Account, Memory, ObservedState, StateKind
 
 
 class Proof(StrEnum):
@@ -160,7 +160,7 @@ def _labelled_before(account: Account, plan: Plan, catalogue: Catalogue) -> bool
     return bool(earlier)
 
 
-def _nothing_came(earlier: Sighting, later: Sighting) -> bool:
-    if earlier.kind is SightingKind.BEFORE and later.kind is SightingKind.AFTER:
+def _nothing_came(earlier: ObservedState, later: ObservedState) -> bool:
+    if earlier.kind is StateKind.BEFORE and later.kind is StateKind.AFTER:
         return True  # our own correction; had it been this grant, the key would be taken
     return later.total == earlier.total and later.used >= earlier.used

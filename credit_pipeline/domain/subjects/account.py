@@ -93,7 +93,7 @@ class Mark(StrEnum):
     """Made on the first run, without an earlier observation."""
 
 
-class SightingKind(StrEnum):
+class StateKind(StrEnum):
     """Where a remembered state comes from."""
 
     OBSERVED = "observed"
@@ -104,12 +104,12 @@ class SightingKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class ObservedState:
     """One remembered state of an account: first seen at `as_of`, still the same at `seen_until`."""
 
     as_of: datetime
     seen_until: datetime
-    kind: SightingKind = SightingKind.OBSERVED
+    kind: StateKind = StateKind.OBSERVED
     label: str | None
     total: int
     used: int
@@ -149,11 +149,11 @@ class Undone:
 class Memory:
     """What earlier runs left behind about one account.
 
-    `sightings` are in time order and include our own corrections' before and after. `complete_runs` are the as-of
-    times of the system's complete collections since the oldest sighting. An account never seen has no sightings.
+    `states` are in time order and include those before and after our own corrections. `complete_runs` are the
+    as-of times of the system's complete collections since the oldest state. An account never seen has no states.
     """
 
-    sightings: tuple[Sighting, ...] = ()
+    states: tuple[ObservedState, ...] = ()
     complete_runs: tuple[datetime, ...] = ()
     grants: tuple[GrantRecord, ...] = ()
     open_mismatches: tuple[Mismatch, ...] = ()

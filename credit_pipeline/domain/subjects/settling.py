@@ -1,4 +1,4 @@
-"""Whether a change is so young that the product's own webhook may still mend it (semantics §7). Pure ages, no codes."""
+"""Whether a change is so recent that the product's own webhook may still settle it (semantics §7)."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,11 +10,14 @@ from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account
 
 
-def young(found: Finding, account: Account, rules: Rules, *, changed_at: datetime | None) -> bool:
-    """Age counts from the provider's own change time, else from the current opening of the mismatch."""
+def is_unsettled(found: Finding, account: Account, rules: Rules, *, changed_at: datetime | None) -> bool:
+    """Whether a finding is newer than the policy's settle time.
+
+    Age counts from the provider's own change time, else from the current opening of the mismatch.
+    """
     opened = account.memory.open_mismatches if account.memory else ()
-    first_seen = next((m.opened_at for m in opened if m.fingerprint == found.fingerprint), rules.now)
-    since = first_seen if changed_at is None else changed_at
+    opened_at = next((m.opened_at for m in opened if m.fingerprint == found.fingerprint), rules.now)
+    since = opened_at if changed_at is None else changed_at
     return rules.now - since < rules.policy.settle_time
 
 

@@ -14,7 +14,7 @@ from credit_pipeline.domain.grants.history import observed
 from credit_pipeline.domain.grants.proof import least_granted
 from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.plans.catalogue import Unmapped
-from credit_pipeline.domain.subjects.account import Billing, Lookup, Mark, Memory, Sighting
+from credit_pipeline.domain.subjects.account import Billing, Lookup, Mark, Memory, ObservedState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ def timeline(
 ) -> Iterator[Entry]:
     """The past in order, then the present: what billing says, what the store holds, what is expected."""
     memory = judgement.account.memory
-    past = [*_sightings(memory), *_events(memory), *_corrections(audit), *_grants(memory, audit)] if memory else []
+    past = [*_states(memory), *_events(memory), *_corrections(audit), *_grants(memory, audit)] if memory else []
     past += [*_transactions(judgement), *_billed_periods(judgement)]
     yield from sorted(past, key=lambda entry: datetime.fromisoformat(entry.at))
     if memory is None:
@@ -121,9 +121,9 @@ def _expected(judgement: Judgement) -> str:
     return f"{least}; actual: {_held(judgement).removeprefix('the store holds ')}"
 
 
-def _sightings(memory: Memory) -> Iterator[Entry]:
+def _states(memory: Memory) -> Iterator[Entry]:
     """The states that complete collections saw, each as its difference from the one before."""
-    before: Sighting | None = None
+    before: ObservedState | None = None
     for seen in observed(memory):
         text = _first(seen) if before is None else _changes(before, seen)
         if text:
@@ -135,11 +135,11 @@ def _sightings(memory: Memory) -> Iterator[Entry]:
         before = seen
 
 
-def _first(seen: Sighting) -> str:
+def _first(seen: ObservedState) -> str:
     return f"first seen: label {seen.label or '(none)'}, {seen.total:,} granted, {seen.used:,} used"
 
 
-def _changes(before: Sighting, seen: Sighting) -> str:
+def _changes(before: ObservedState, seen: ObservedState) -> str:
     parts = []
     if seen.label != before.label:
         parts.append(f"label {before.label or '(none)'} -> {seen.label or '(none)'}")
@@ -152,12 +152,12 @@ def _changes(before: Sighting, seen: Sighting) -> str:
     return f"{', '.join(parts)}; {seen.available:,} available" if parts else ""
 
 
-def _billed(seen: Sighting) -> str:
+def _billed(seen: ObservedState) -> str:
     period = f", period from {_day(seen.billed_period_start)}" if seen.billed_period_start else ""
     return f"{seen.billed_plan or 'nothing we know'} ({seen.billed_status or 'no status'}{period})"
 
 
-def _marked(seen: Sighting) -> str:
+def _marked(seen: ObservedState) -> str:
     how = "seen in order" if seen.mark is Mark.ADOPTED else "assumed on the first run"
     return f"the product's own grant of {seen.billed_plan} for {_day(seen.billed_period_start)} counts as made ({how})"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from credit_pipeline.domain.balance_history import BalancePoint
-from credit_pipeline.domain.subjects.account import Sighting, SightingKind
+from credit_pipeline.domain.subjects.account import ObservedState, StateKind
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.gateways import Gateways
 from credit_pipeline.services.reconcile.ports import MemoryStore
@@ -39,7 +39,7 @@ def account_histories(
     A list is empty if neither the memory nor the store knows the account.
     """
     known = gateways.memory.remembered(accounts, now) if gateways.memory.installed() else {}
-    states = {account: _states(known[account].sightings) if account in known else [] for account in accounts}
+    states = {account: _states(known[account].states) if account in known else [] for account in accounts}
     for row in gateways.store.read(accounts).select(["account_id", "total", "used"]).to_pylist():
         total, used = row["total"], row["used"]
         if total is not None and used is not None:
@@ -47,8 +47,8 @@ def account_histories(
     return states
 
 
-def _states(sightings: Sequence[Sighting]) -> list[AccountState]:
+def _states(states: Sequence[ObservedState]) -> list[AccountState]:
     return [
-        AccountState(at=one.as_of, available=one.available, total=one.total, corrected=one.kind is SightingKind.AFTER)
-        for one in sightings[-VERSIONS:]
+        AccountState(at=one.as_of, available=one.available, total=one.total, corrected=one.kind is StateKind.AFTER)
+        for one in states[-VERSIONS:]
     ]

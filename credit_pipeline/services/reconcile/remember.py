@@ -46,7 +46,7 @@ def _observation(judgement: Judgement, now: datetime, last: CollectionRecord | N
 
 
 def _remembered(account: Account) -> bool:
-    return account.memory is not None and bool(account.memory.sightings)
+    return account.memory is not None and bool(account.memory.states)
 
 
 def _free(account: Account) -> bool:
@@ -59,15 +59,15 @@ def _held_mark(account: Account) -> Mark | None:
     if account.memory is None or plan is None or period is None:
         return None
     key = (plan.name, period.start)
-    marks = (s.mark for s in account.memory.sightings if (s.billed_plan, s.billed_period_start) == key and s.mark)
+    marks = (s.mark for s in account.memory.states if (s.billed_plan, s.billed_period_start) == key and s.mark)
     return next(marks, None)
 
 
 def _same(account: Account, row: Mapping[str, Any]) -> bool:
     """Whether the newest observation says the same and was not interrupted."""
-    if account.memory is None or not account.memory.sightings:
+    if account.memory is None or not account.memory.states:
         return False
-    last = account.memory.sightings[-1]
+    last = account.memory.states[-1]
     runs = account.memory.complete_runs
     remembered = {
         "label": last.label,

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from credit_pipeline.adapters.billing.http.client import Patience
+from credit_pipeline.adapters.billing.http.client import RetryPolicy
 from credit_pipeline.adapters.billing.stripe.billing import StripeBilling
 from credit_pipeline.domain.errors import ConfigurationError, SourceError
 from credit_pipeline.sandbox.billing.book_billing import StripeBookBilling
@@ -33,7 +33,7 @@ from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
     an_item,
 )
 
-IMPATIENT = Patience(
+IMPATIENT = RetryPolicy(
     attempts=3,
     wait_initial=timedelta(milliseconds=1),
     wait_max=timedelta(milliseconds=2),
@@ -55,7 +55,7 @@ def a_client(server: BillingServer, **overrides) -> Iterator[StripeBilling]:
         "key": server.credentials.stripe_key,
         "version": VERSION,
         "per_second": 10_000,
-        "patience": IMPATIENT,
+        "retry_policy": IMPATIENT,
     } | overrides
     with StripeBilling(**settings) as client:
         yield client
@@ -346,7 +346,7 @@ def test_a_server_that_is_not_there_is_one_sentence():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused, and nobody else gets it
         port = taken.getsockname()[1]
-        settings = {**READING, "key": "rk_test_x", "version": VERSION, "patience": IMPATIENT}
+        settings = {**READING, "key": "rk_test_x", "version": VERSION, "retry_policy": IMPATIENT}
         client = StripeBilling(base_url=f"http://127.0.0.1:{port}", base_url_name="STRIPE_BASE_URL", **settings)
         for asked in (None, ids(*(f"cus_{n}" for n in range(200)))):
             with pytest.raises(SourceError) as caught:
@@ -540,7 +540,7 @@ def test_a_failing_progress_ends_the_pull_with_its_error(large):
     def interrupt(done: int, total: int) -> None:
         raise Interrupted
 
-    with a_client(large, patience=replace(IMPATIENT, attempts=2)) as client:
+    with a_client(large, retry_policy=replace(IMPATIENT, attempts=2)) as client:
         for asked in (None, ids(*(f"cus_{n}" for n in range(MANY)))):
             with pytest.raises(Interrupted):
                 client.pull(asked, NOW, interrupt)

@@ -14,14 +14,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from credit_pipeline.adapters.billing.http.client import Patience
+from credit_pipeline.adapters.billing.http.client import RetryPolicy
 from credit_pipeline.adapters.billing.wix.billing import WixBilling
 from credit_pipeline.domain.errors import ConfigurationError, SourceError
 from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.wix.book import BillingBook
 from credit_pipeline_tests.contracts.billing import NOW, SINCE, BillingContract, ids
 
-IMPATIENT = Patience(
+IMPATIENT = RetryPolicy(
     attempts=3,
     wait_initial=timedelta(milliseconds=1),
     wait_max=timedelta(milliseconds=2),
@@ -40,7 +40,7 @@ def a_client(server: BillingServer, **overrides) -> Iterator[WixBilling]:
         "base_url": server.base_url,
         "app_id": server.credentials.app_id,
         "app_secret": server.credentials.app_secret,
-        "patience": IMPATIENT,
+        "retry_policy": IMPATIENT,
     } | overrides
     with WixBilling(**settings) as client:
         yield client
@@ -123,9 +123,9 @@ def test_a_passing_fault_is_retried_until_answered(server, kind, values, endpoin
 def test_a_lasting_fault_ends_as_one_unanswered_row_with_its_reason(server, kind, tries, reason):
     server.faults.add(kind, instances=["b"], times=None, retry_after="0")
     dripping = kind.startswith("slow")
-    patience = replace(IMPATIENT, request=timedelta(seconds=2 if dripping else 30))
+    retry_policy = replace(IMPATIENT, request=timedelta(seconds=2 if dripping else 30))
 
-    with a_client(server, patience=patience) as client:
+    with a_client(server, retry_policy=retry_policy) as client:
         began = time.monotonic()
         pull = client.pull(ids("a", "b", "c"), NOW)
 
@@ -234,7 +234,7 @@ def test_a_server_that_is_not_there_is_one_sentence():
             base_url=f"http://127.0.0.1:{port}",
             app_id="x",
             app_secret="y",
-            patience=IMPATIENT,
+            retry_policy=IMPATIENT,
             base_url_name="WIX_BASE_URL",
         )
         with client, pytest.raises(SourceError) as caught:
@@ -248,7 +248,7 @@ def test_a_server_that_is_not_there_is_one_sentence():
 
 def test_a_name_that_does_not_resolve_is_one_sentence():
     client = WixBilling(
-        system="wix_app", base_url="https://wix.invalid", app_id="x", app_secret="y", patience=IMPATIENT
+        system="wix_app", base_url="https://wix.invalid", app_id="x", app_secret="y", retry_policy=IMPATIENT
     )
     with client, pytest.raises(SourceError, match=r"^wix_app: the billing API at wix\.invalid:443 cannot be reached"):
         client.pull(ids("a"), NOW)
@@ -356,9 +356,9 @@ def test_the_pull_ends_at_its_deadline_whatever_is_still_dripping(server):
 
 def test_no_wait_goes_beyond_the_deadline(server):
     server.faults.add("rate_limited", instances=["b"], retry_after="60", times=None)
-    patient = Patience(attempts=3, retry_after_cap=timedelta(seconds=120))
+    patient = RetryPolicy(attempts=3, retry_after_cap=timedelta(seconds=120))
 
-    with a_client(server, patience=patient, deadline=timedelta(seconds=40)) as client:
+    with a_client(server, retry_policy=patient, deadline=timedelta(seconds=40)) as client:
         began = time.monotonic()
         pull = client.pull(ids("a", "b"), NOW)
 

@@ -14,7 +14,7 @@ from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.errors import NotInstalled, StoreError
 from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, YearlyMode
-from credit_pipeline.domain.subjects.account import GrantRecord, Mark, Memory, Sighting, SightingKind
+from credit_pipeline.domain.subjects.account import GrantRecord, Mark, Memory, ObservedState, StateKind
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
 from credit_pipeline.services.collect.tables import OBSERVATIONS
 from credit_pipeline.services.reconcile.ports import CollectionRecord
@@ -105,7 +105,7 @@ class Remembering:
 
     def spans(self, account: AccountId, now: datetime) -> list[tuple[int, datetime, datetime]]:
         """(used, first seen, last seen) of every remembered state."""
-        return [(s.used, s.as_of, s.seen_until) for s in self.of(account, now).sightings]
+        return [(s.used, s.as_of, s.seen_until) for s in self.of(account, now).states]
 
     def life(self, fingerprint: str, *names: str) -> tuple[Any, ...]:
         columns = ", ".join(names)
@@ -180,8 +180,8 @@ def test_a_ledger_s_gap_is_remembered_with_its_state(story: Remembering) -> None
     story.collect(0, seen(A, 0, gap=0), seen("user:7", 0, gap=None))
     story.collect(1, seen(A, 1, gap=-200))
     story.collect(2, seen(A, 2, gap=-200, unanswered_since=at(1)))
-    assert [one.gap for one in story.of(A, at(3)).sightings] == [0, -200]
-    assert [one.gap for one in story.of(AccountId("user:7"), at(3)).sightings] == [None]
+    assert [one.gap for one in story.of(A, at(3)).states] == [0, -200]
+    assert [one.gap for one in story.of(AccountId("user:7"), at(3)).states] == [None]
     assert story.memory.observations().sort_by("account")["gap"].to_pylist() == [-200, None]
 
 
@@ -208,7 +208,7 @@ def test_every_column_counts_as_a_change(story: Remembering, change: dict[str, A
     story.collect(0, seen(A, 0))
     story.collect(1, seen(A, 1, **change))
     story.collect(2, seen(A, 2))
-    assert [s.as_of for s in story.of(A, at(3)).sightings] == [at(0), at(1), at(2)]
+    assert [s.as_of for s in story.of(A, at(3)).states] == [at(0), at(1), at(2)]
 
 
 def test_an_account_without_an_answer_keeps_its_old_row(story: Remembering) -> None:
@@ -360,7 +360,7 @@ def test_more_accounts_than_one_portion_are_all_answered(story: Remembering) -> 
     story.collect(0, *(seen(account, 0) for account in accounts))
     answer = story.memory.remembered(accounts, at(1))
     assert len(answer) == 5_001
-    assert {len(memory.sightings) for memory in answer.values()} == {1}
+    assert {len(memory.states) for memory in answer.values()} == {1}
 
 
 def test_states_are_remembered_for_62_days_and_the_current_one_always(story: Remembering) -> None:
@@ -383,9 +383,9 @@ def test_the_mark_of_a_yearly_up_front_plan_is_remembered_for_its_term(databases
     story.collect(0, seen(A, 0), seen(B, 0, billed_plan="starter"))
     story.collect(1, seen(A, 1, billed_plan=None, mark=None), seen(B, 1, billed_plan=None, mark=None))
     later = at(0) + timedelta(days=390)
-    assert [s.mark for s in story.of(A, later).sightings] == [Mark.ADOPTED, None]
-    assert [s.mark for s in story.of(B, later).sightings] == [None]
-    assert [s.mark for s in story.of(A, later + timedelta(days=31)).sightings] == [None]
+    assert [s.mark for s in story.of(A, later).states] == [Mark.ADOPTED, None]
+    assert [s.mark for s in story.of(B, later).states] == [None]
+    assert [s.mark for s in story.of(A, later + timedelta(days=31)).states] == [None]
     story.memory.close()
 
 
@@ -403,15 +403,15 @@ def test_our_own_corrections_are_remembered_from_both_sides(story: Remembering) 
     product.run("UPDATE credit_pipeline.snapshot SET as_of = now() - interval '3 hours'")
     product.run("UPDATE credit_pipeline.observation SET as_of = now() - interval '3 hours'")
     memory = story.of(A, now)
-    observed, before, after = memory.sightings
-    assert observed.kind is SightingKind.OBSERVED
+    observed, before, after = memory.states
+    assert observed.kind is StateKind.OBSERVED
     assert observed.billed_plan == "starter"
     expected = {"billed_plan": None, "billed_period_start": None, "billed_status": None}
-    assert before == Sighting(
-        as_of=before.as_of, seen_until=before.as_of, kind=SightingKind.BEFORE,
+    assert before == ObservedState(
+        as_of=before.as_of, seen_until=before.as_of, kind=StateKind.BEFORE,
         label="starter", total=1000, used=800, **expected,  # type: ignore[arg-type]
     )  # fmt: skip
-    assert (after.kind, after.as_of, after.label) == (SightingKind.AFTER, before.as_of, "pro")
+    assert (after.kind, after.as_of, after.label) == (StateKind.AFTER, before.as_of, "pro")
     assert after.available == 200 + 5000 + 50
     assert memory.applied_keys == {str(restored.grant and restored.grant.grant_key), "restore:e"}
     assert memory.grants == (
@@ -478,6 +478,6 @@ def test_times_are_utc_whatever_the_databases_zone(story: Remembering) -> None:
     with psycopg.connect(story.product.url, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} SET TimeZone = 'Asia/Kathmandu'")
     story.collect(0, seen(A, 0))
-    [sighting] = story.of(A, at(1)).sightings
-    assert sighting.as_of.isoformat() == "2026-03-01T12:00:00+00:00"
+    [observed_state] = story.of(A, at(1)).states
+    assert observed_state.as_of.isoformat() == "2026-03-01T12:00:00+00:00"
     assert story.memory.observations()["as_of"].to_pylist() == [at(0)]

@@ -196,7 +196,7 @@ def test_the_difference_to_the_due_amount(amount: int, spent: int, delta: int) -
 
 class TestRestores:
     def test_a_balance_below_its_ledger_is_raised_alone(self) -> None:
-        account = a_user(gap=-200, sightings=[replace(seen(), gap=0)])
+        account = a_user(gap=-200, states=[replace(seen(), gap=0)])
         step = the_adjustment(account)
         assert (step.delta, step.lower_used, step.cause) == (200, True, "restore")
         after = made(account)[Lane.APPROVE].after
@@ -210,13 +210,13 @@ class TestRestores:
     @pytest.mark.parametrize(("gap", "given"), [(4999, 1), (5000, None), (6000, None), (-100, 5000)])
     def test_a_transaction_that_was_deleted_alone_took_nothing(self, gap: int, given: int | None) -> None:
         looks = [replace(seen(total=5000, used=0), gap=gap)]
-        corrections = made(a_user(**NOTHING, gap=gap, grants=[a_grant()], sightings=looks))
+        corrections = made(a_user(**NOTHING, gap=gap, grants=[a_grant()], states=looks))
         assert (corrections[Lane.APPROVE].delta if corrections else None) == given
 
     def test_several_losses_are_one_restore(self) -> None:
-        before = a_user(gap=-200, sightings=[replace(seen(30), gap=0)])
+        before = a_user(gap=-200, states=[replace(seen(30), gap=0)])
         (first,) = classify(before, rules(now=NOW - timedelta(hours=6))).findings
-        account = a_user(gap=-500, sightings=[replace(seen(used=1200), gap=-200)], open_mismatches=[an_open(first)])
+        account = a_user(gap=-500, states=[replace(seen(used=1200), gap=-200)], open_mismatches=[an_open(first)])
         step = the_adjustment(account)
         assert step.delta == 500
         assert first.fingerprint in step.correction_key
@@ -231,7 +231,7 @@ def test_without_a_balance_row_but_with_transactions_nothing_is_written(entries:
 
 def test_an_end_is_written_as_for_a_counter() -> None:
     twice = [replace(seen(hours, billed="pro", status="ended", label="pro"), gap=0) for hours in (50, 24)]
-    account = a_user(status=BillingStatus.ENDED, sightings=twice)
+    account = a_user(status=BillingStatus.ENDED, states=twice)
     assert made(account)[Lane.APPROVE].steps == (SetPlan(plan="free", label="free"),)
     assert made(account, end_labels=EndLabels.AUTO)[Lane.AUTO].steps == (SetPlan(plan="free", label="free"),)
 
@@ -253,7 +253,7 @@ def test_nothing_automatic_lowers_what_a_user_can_spend(
         an_unnamed(CHANGED + timedelta(hours=hours), amount, kind=kind, entry_id=f"e{n}")
         for n, (hours, amount, kind) in enumerate(facts)
     ]
-    account = with_lines(*lines, entries=entries, spent=spent, gap=gap, sightings=[replace(seen(), gap=0)])
+    account = with_lines(*lines, entries=entries, spent=spent, gap=gap, states=[replace(seen(), gap=0)])
     for lane, correction in made(account).items():
         assert correction.delta >= 0 or lane is Lane.APPROVE
         assert all(step.delta > 0 for step in correction.steps if isinstance(step, GrantCredits))

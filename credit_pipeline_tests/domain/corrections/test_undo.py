@@ -255,7 +255,7 @@ SINCE = seen(1, label="free", total=400, used=0)
 
 
 def an_undone_account(**facts: Any) -> Any:
-    account = an_account(**({"label": "free", "total": 400, "used": 0, "sightings": (SINCE,)} | facts))
+    account = an_account(**({"label": "free", "total": 400, "used": 0, "states": (SINCE,)} | facts))
     assert account.memory is not None
     return replace(account, memory=replace(account.memory, undone=PUT_BACK, grants=(REVERSED,)))
 
@@ -270,7 +270,10 @@ def test_what_an_undo_put_back_is_neither_reported_nor_corrected() -> None:
     [
         ({"billed": "pro_plus"}, Code.PLAN_MISMATCH),
         ({"label": "starter"}, Code.PLAN_MISMATCH),
-        ({"sightings": (seen(1.5, label="free", total=400, used=0, billed="starter"), SINCE)}, Code.PLAN_MISMATCH),
+        (
+            {"states": (seen(1.5, label="free", total=400, used=0, billed="starter"), SINCE)},
+            Code.PLAN_MISMATCH,
+        ),
         ({"billed": "free", "label": "pro", "total": 5000}, Code.SUBSCRIPTION_ENDED),
     ],
 )
@@ -279,7 +282,7 @@ def test_another_plan_or_another_label_is_a_new_matter(facts: dict[str, Any], co
 
 
 def test_an_end_that_was_taken_back_is_answered_as_well() -> None:
-    account = an_account(label="pro", billed="free", sightings=(seen(1, billed="free"),))
+    account = an_account(label="pro", billed="free", states=(seen(1, billed="free"),))
     assert account.memory is not None
     ended = replace(account, memory=replace(account.memory, undone=Undone(at=hours_ago(2), label=("free", "pro"))))
     assert classify(ended, rules()).findings == ()

@@ -17,8 +17,8 @@ from credit_pipeline.domain.subjects.account import (
     GrantRecord,
     Mark,
     Memory,
-    Sighting,
-    SightingKind,
+    ObservedState,
+    StateKind,
 )
 from credit_pipeline_tests.domain.builders import rules
 
@@ -72,10 +72,10 @@ class Runs:
                 keys.add(step.correction_key)
                 if not step.lower_used:
                     self._transaction(now, step.delta, EntryKind.ADJUSTMENT, step.correction_key)
-        states = (_state(correction.seen, now, SightingKind.BEFORE), _state(correction.after, now, SightingKind.AFTER))
+        states = (_state(correction.seen, now, StateKind.BEFORE), _state(correction.after, now, StateKind.AFTER))
         self.memory = replace(
             self.memory,
-            sightings=(*self.memory.sightings, *(state for state in states if state is not None)),
+            states=(*self.memory.states, *(state for state in states if state is not None)),
             applied_keys=self.memory.applied_keys | keys,
         )
 
@@ -105,14 +105,14 @@ class Runs:
         seen = _seen(account, judgement.mark or _held(account), now)
         self.memory = replace(
             memory,
-            sightings=_after(memory.sightings, seen),
+            states=_after(memory.states, seen),
             complete_runs=(*memory.complete_runs, now),
             open_mismatches=tuple(standing.values()),
         )
 
 
-def _after(before: tuple[Sighting, ...], seen: Sighting | None) -> tuple[Sighting, ...]:
-    """The same state goes on being seen; another one is another sighting."""
+def _after(before: tuple[ObservedState, ...], seen: ObservedState | None) -> tuple[ObservedState, ...]:
+    """A state that stays the same is seen on; a change begins another one."""
     if seen is None:
         return before
     if before and replace(before[-1], seen_until=seen.seen_until, as_of=seen.as_of) == seen:
@@ -123,15 +123,15 @@ def _after(before: tuple[Sighting, ...], seen: Sighting | None) -> tuple[Sightin
 def _held(account: Account) -> Mark | None:
     plan, period = account.billing.plan, account.billing.period
     key = (plan.name if plan else None, period.start if period else None)
-    seen = account.memory.sightings if account.memory else ()
+    seen = account.memory.states if account.memory else ()
     return next((s.mark for s in seen if s.mark and (s.billed_plan, s.billed_period_start) == key), None)
 
 
-def _seen(account: Account, mark: Mark | None, now: datetime) -> Sighting | None:
+def _seen(account: Account, mark: Mark | None, now: datetime) -> ObservedState | None:
     balance, billing = account.balance, account.billing
     if balance.total is None or balance.used is None:
         return None
-    return Sighting(
+    return ObservedState(
         as_of=now,
         seen_until=now,
         label=balance.label,
@@ -145,11 +145,11 @@ def _seen(account: Account, mark: Mark | None, now: datetime) -> Sighting | None
     )
 
 
-def _state(seen: Seen, now: datetime, kind: SightingKind) -> Sighting | None:
+def _state(seen: Seen, now: datetime, kind: StateKind) -> ObservedState | None:
     if seen.used is None:
         return None
     at = now + timedelta(microseconds=1)
-    return Sighting(
+    return ObservedState(
         as_of=at,
         seen_until=at,
         kind=kind,

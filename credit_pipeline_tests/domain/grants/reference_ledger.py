@@ -162,7 +162,7 @@ class Story:
             ledger=Ledger(spent=max(0, spent), rows=len(every) + 1, since=since, entries=read),
             older=sum(entry.amount for entry in every if entry.at < since),
             local=a_local(label=plan.label, status="past_due" if status is BillingStatus.DUNNING else "active"),
-            sightings=(),
+            states=(),
         )
         return type(made)(
             **{name: getattr(made, name) for name in made.__slots__ if name != "memory"}, memory=memory or Memory()

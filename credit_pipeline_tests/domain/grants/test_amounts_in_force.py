@@ -50,7 +50,7 @@ def codes(judgement: Judgement) -> list[str]:
 
 
 def test_a_plan_that_ended_does_not_date_the_free_plan() -> None:
-    ended = {"label": "free", "used": 0, "billed": "pro", "status": BillingStatus.ENDED, "sightings": ()}
+    ended = {"label": "free", "used": 0, "billed": "pro", "status": BillingStatus.ENDED, "states": ()}
     assert codes(judged(since_changed("free", 50, 100), total=50, **ended)) == []
     assert codes(judged(since_changed("free", 200, 100), total=100, **ended)) == []
 
@@ -59,7 +59,12 @@ def test_a_forfeit_leaves_the_largest_amount_that_free_ever_had() -> None:
     looks = (seen(60, billed="free", total=900, used=0), seen(6, billed="free", total=900, used=0))
     for now, was in ((200, 100), (100, 200)):
         found = judged(
-            since_changed("free", now, was), billed="free", total=900, used=0, sightings=looks, on_end=OnEnd.FORFEIT
+            since_changed("free", now, was),
+            billed="free",
+            total=900,
+            used=0,
+            states=looks,
+            on_end=OnEnd.FORFEIT,
         )
         steps = [step for one in found.corrections for step in one.steps if isinstance(step, AdjustCredits)]
         assert [step.delta for step in steps] == [-700]
@@ -74,7 +79,7 @@ def test_a_product_that_ends_a_plan_with_the_free_amount_of_today_took_what_it_m
             billed="free",
             total=total,
             used=0,
-            sightings=(before,),
+            states=(before,),
             on_end=OnEnd.FORFEIT,
         )
         assert codes(found) == []
@@ -89,7 +94,7 @@ def test_a_downgrade_in_mid_period_may_bring_the_amount_of_today_or_of_the_perio
             billed="starter",
             total=total,
             used=0,
-            sightings=(before,),
+            states=(before,),
             on_downgrade=OnDowngrade.SET_TO_ALLOWANCE,
         )
         assert codes(found) == loss

@@ -13,7 +13,7 @@ from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants.events import allowance_came, movement, movements, nothing_visibly_came, renewal
 from credit_pipeline.domain.policy import OnDowngrade, OnEnd, Renewal
-from credit_pipeline.domain.subjects.account import Account, Mark, SightingKind
+from credit_pipeline.domain.subjects.account import Account, Mark, StateKind
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline_tests.domain.builders import (
     NOW,
@@ -73,7 +73,7 @@ def test_a_loss_is_an_event_with_its_signature(
     before: tuple[int, int], after: tuple[int, int], signature: str | None
 ) -> None:
     last = state(*before, label="starter", billed="starter", mark=MARKED)
-    account = an_account(label="starter", billed="starter", total=after[0], used=after[1], sightings=[last])
+    account = an_account(label="starter", billed="starter", total=after[0], used=after[1], states=[last])
     (found,) = movements(account, a_catalogue(), a_policy(), NOW)
     assert (found.code, found.lane, found.is_event) == (Code.UNEXPLAINED_DECREASE, Lane.APPROVE, True)
     assert (found.evidence["signature"], found.delta) == (signature, before[0] - after[0])
@@ -81,8 +81,8 @@ def test_a_loss_is_an_event_with_its_signature(
 
 
 def test_only_the_last_look_is_compared() -> None:
-    assert moved(an_account(total=5000, sightings=[state(9000, 0), state(5000, 1000, mark=MARKED)])) == []
-    assert moved(an_account(total=5000, sightings=())) == []
+    assert moved(an_account(total=5000, states=[state(9000, 0), state(5000, 1000, mark=MARKED)])) == []
+    assert moved(an_account(total=5000, states=())) == []
     assert moved(an_account(total=5000, installed=False)) == []
     assert moved(an_account(total=None)) == []
 
@@ -92,30 +92,30 @@ class TestOurOwnCorrections:
 
     def test_the_correction_itself_is_explained(self) -> None:
         pair = corrected(5, {"total": 100, "used": 0}, {"total": 5000, "used": 0})
-        assert moved(an_account(total=5000, used=0, sightings=[state(100, 0), *pair], grants=[a_grant()])) == []
+        assert moved(an_account(total=5000, used=0, states=[state(100, 0), *pair], grants=[a_grant()])) == []
 
     def test_a_loss_after_it_is_found(self) -> None:
         pair = corrected(5, {"total": 100, "used": 0}, {"total": 5000, "used": 0})
-        account = an_account(total=100, used=0, sightings=[state(100, 0), *pair], grants=[a_grant()])
+        account = an_account(total=100, used=0, states=[state(100, 0), *pair], grants=[a_grant()])
         assert moved(account) == [("unexplained_decrease", 4900)]
 
     def test_a_loss_before_it_is_found(self) -> None:
         pair = corrected(5, {"total": 4000, "used": 0}, {"total": 5000, "used": 0})
-        account = an_account(total=5000, used=0, sightings=[state(6000, 0), *pair], grants=[a_grant()])
+        account = an_account(total=5000, used=0, states=[state(6000, 0), *pair], grants=[a_grant()])
         assert moved(account) == [("unexplained_decrease", 2000)]
 
     def test_one_that_the_look_already_shows_is_left_out(self) -> None:
         """The read began a moment after its as-of, so the correction's time is later than what it shows."""
         pair = corrected(5, {"total": 100, "used": 0}, {"total": 5000, "used": 0})
-        account = an_account(total=5000, used=0, sightings=[state(5000, 0), *pair], grants=[a_grant()])
+        account = an_account(total=5000, used=0, states=[state(5000, 0), *pair], grants=[a_grant()])
         assert moved(account) == []
 
     def test_two_corrections_in_a_row(self) -> None:
         label = corrected(5, {"total": 100, "used": 0, "label": "free"}, {"total": 100, "used": 0})
         raised = corrected(5, {"total": 100, "used": 0}, {"total": 5000, "used": 0})
-        sightings = [state(100, 0, label="free"), *label, *raised]
-        assert sightings[1].kind is SightingKind.BEFORE
-        assert moved(an_account(total=4900, used=0, sightings=sightings)) == [("unexplained_decrease", 100)]
+        states = [state(100, 0, label="free"), *label, *raised]
+        assert states[1].kind is StateKind.BEFORE
+        assert moved(an_account(total=4900, used=0, states=states)) == [("unexplained_decrease", 100)]
 
 
 class TestDeclaredRules:
@@ -131,17 +131,17 @@ class TestDeclaredRules:
     )
     def test_a_downgrade(self, rule: OnDowngrade, total: int, codes: list[tuple[str, int]]) -> None:
         account = an_account(
-            label="starter", billed="starter", total=total, used=0, sightings=[state(6000, 0, mark=MARKED)]
+            label="starter", billed="starter", total=total, used=0, states=[state(6000, 0, mark=MARKED)]
         )
         assert moved(account, on_downgrade=rule) == codes
 
     @pytest.mark.parametrize(("rule", "codes"), [(OnEnd.KEEP, [("unexplained_decrease", 5900)]), (OnEnd.FORFEIT, [])])
     def test_an_end(self, rule: OnEnd, codes: list[tuple[str, int]]) -> None:
-        account = an_account(label="free", billed="free", total=100, used=0, sightings=[state(6000, 0)])
+        account = an_account(label="free", billed="free", total=100, used=0, states=[state(6000, 0)])
         assert moved(account, on_end=rule) == codes
 
     def test_an_end_is_not_explained_by_the_downgrade_rule(self) -> None:
-        account = an_account(label="free", billed="free", total=100, used=0, sightings=[state(6000, 0)])
+        account = an_account(label="free", billed="free", total=100, used=0, states=[state(6000, 0)])
         assert moved(account, on_downgrade=OnDowngrade.SET_TO_ALLOWANCE) == [("unexplained_decrease", 5900)]
 
     @pytest.mark.parametrize(
@@ -150,10 +150,10 @@ class TestDeclaredRules:
     )
     def test_a_renewal(self, rule: Renewal, codes: list[tuple[str, int]]) -> None:
         last = state(6000, 0, start=START - timedelta(days=28), mark=MARKED)
-        assert moved(an_account(total=5000, used=0, sightings=[last]), renewal=rule) == codes
+        assert moved(an_account(total=5000, used=0, states=[last]), renewal=rule) == codes
 
     def test_no_rule_explains_a_loss_within_a_period(self) -> None:
-        account = an_account(total=5000, used=0, sightings=[state(6000, 0, mark=MARKED)])
+        account = an_account(total=5000, used=0, states=[state(6000, 0, mark=MARKED)])
         assert moved(account, renewal=Renewal.SET_TO_ALLOWANCE, on_end=OnEnd.FORFEIT) == [
             ("unexplained_decrease", 1000)
         ]
@@ -179,14 +179,14 @@ def test_gains(
     facts = dict(facts)
     last = state(*before, mark=facts.pop("mark", None))
     policy = facts.pop("policy", {})
-    account = an_account(total=after[0], used=after[1], sightings=[last], **facts)
+    account = an_account(total=after[0], used=after[1], states=[last], **facts)
     assert moved(account, **policy) == codes
 
 
 @pytest.mark.parametrize("rule", [Renewal.ADD_ALLOWANCE, Renewal.SET_TO_ALLOWANCE])
 def test_a_declared_renewal_explains_a_gain(rule: Renewal) -> None:
     last = state(4000, 0, start=START - timedelta(days=28), mark=MARKED)
-    renewed = an_account(total=9000, used=0, sightings=[last], grants=[a_grant()])
+    renewed = an_account(total=9000, used=0, states=[last], grants=[a_grant()])
     assert moved(renewed, renewal=rule) == []
     assert moved(renewed, renewal=Renewal.NONE) == [("grant_duplicate", 5000)]
 
@@ -204,7 +204,7 @@ def test_a_declared_renewal_explains_a_gain(rule: Renewal) -> None:
     ],
 )
 def test_what_is_seen_to_come(before: tuple[int, int], after: tuple[int, int], came: bool, nothing: bool) -> None:
-    account = an_account(total=after[0], used=after[1], sightings=[state(*before)])
+    account = an_account(total=after[0], used=after[1], states=[state(*before)])
     assert allowance_came(account, 5000, NOW) is came
     assert nothing_visibly_came(account, NOW) is nothing
 
@@ -221,7 +221,7 @@ class TestRenewalMissing:
         plan = facts.pop("was", "pro")
         total = facts.pop("total", 5000)
         last = state(5000, before, start=START - timedelta(days=28), billed=plan)
-        account = an_account(total=total, used=after, start=start, sightings=[last, *looks], **facts)
+        account = an_account(total=total, used=after, start=start, states=[last, *looks], **facts)
         assert account.billing.plan is not None
         return renewal(account, account.billing.plan, a_period(start), a_policy(**policy), NOW)
 
@@ -283,7 +283,7 @@ class TestLife:
         return an_open(found)
 
     def loss(self) -> Any:
-        return self.event(an_account(total=5000, sightings=[state(6000, 1000, mark=MARKED)]), Code.UNEXPLAINED_DECREASE)
+        return self.event(an_account(total=5000, states=[state(6000, 1000, mark=MARKED)]), Code.UNEXPLAINED_DECREASE)
 
     def test_silence_closes_nothing(self) -> None:
         loss = self.loss()
@@ -307,15 +307,15 @@ class TestLife:
         assert judged.primary is Code.UNEXPLAINED_DECREASE
 
     def test_an_accepted_event_is_not_found_again(self) -> None:
-        lost = an_account(total=5000, sightings=[state(6000, 1000, mark=MARKED)])
+        lost = an_account(total=5000, states=[state(6000, 1000, mark=MARKED)])
         (found,) = classify(lost, rules()).findings
-        accepted = an_account(total=5000, sightings=[state(6000, 1000, mark=MARKED)], accepted=[found.fingerprint])
+        accepted = an_account(total=5000, states=[state(6000, 1000, mark=MARKED)], accepted=[found.fingerprint])
         assert classify(accepted, rules()).findings == ()
 
     def test_a_lost_grant_closes_when_the_total_is_back(self) -> None:
-        lost = self.event(an_account(total=100, used=0, sightings=[state(100, 0, mark=MARKED)]), Code.GRANT_LOST)
+        lost = self.event(an_account(total=100, used=0, states=[state(100, 0, mark=MARKED)]), Code.GRANT_LOST)
         still = classify(
-            an_account(total=4999, open_mismatches=[lost], sightings=[state(4999, 1000, mark=MARKED)]), rules()
+            an_account(total=4999, open_mismatches=[lost], states=[state(4999, 1000, mark=MARKED)]), rules()
         )
         assert still.primary is Code.GRANT_LOST
         back = classify(an_account(open_mismatches=[lost]), rules())
@@ -323,43 +323,43 @@ class TestLife:
 
     def test_a_missed_renewal_closes_with_a_later_fall(self) -> None:
         before = state(5000, 700, start=START - timedelta(days=28))
-        missed = self.event(an_account(used=700, start=hours_ago(3), sightings=[before]), Code.RENEWAL_MISSING)
+        missed = self.event(an_account(used=700, start=hours_ago(3), states=[before]), Code.RENEWAL_MISSING)
         for used, closed in ((700, False), (900, False), (699, True), (0, True)):
-            judged = classify(an_account(used=used, open_mismatches=[missed], sightings=[state(5000, used)]), rules())
+            judged = classify(an_account(used=used, open_mismatches=[missed], states=[state(5000, used)]), rules())
             assert bool(judged.closed) is closed
 
     @pytest.mark.parametrize(("total", "used", "closed"), [(10_000, 3000, True), (7000, 0, True), (5000, 0, False)])
     def test_an_unproven_grant_closes_when_an_allowance_comes(self, total: int, used: int, closed: bool) -> None:
-        unproven = an_account(label="free", used=3000, sightings=())
+        unproven = an_account(label="free", used=3000, states=())
         event = self.event(unproven, Code.GRANT_MISSING)
         looks = [seen(used=3000)]
-        judged = classify(an_account(total=total, used=used, open_mismatches=[event], sightings=looks), rules())
+        judged = classify(an_account(total=total, used=used, open_mismatches=[event], states=looks), rules())
         assert judged.closed == (((event.fingerprint, "the product granted it since"),) if closed else ())
         assert judged.mark is (Mark.ADOPTED if closed else None)
 
     def test_a_grant_that_came_without_its_label_holds_the_key(self) -> None:
-        event = self.event(an_account(label="free", used=3000, sightings=()), Code.GRANT_MISSING)
+        event = self.event(an_account(label="free", used=3000, states=()), Code.GRANT_MISSING)
         facts = {"label": "free", "total": 10_000, "used": 3000, "open_mismatches": [event]}
-        judged = classify(an_account(**facts, sightings=[seen(label="free", used=3000)]), rules())
+        judged = classify(an_account(**facts, states=[seen(label="free", used=3000)]), rules())
         assert ([f.code for f in judged.findings], judged.mark) == ([Code.PLAN_MISMATCH], Mark.ADOPTED)
 
     def test_an_unproven_grant_closes_when_we_grant_it(self) -> None:
-        event = self.event(an_account(label="free", used=3000, sightings=()), Code.GRANT_MISSING)
+        event = self.event(an_account(label="free", used=3000, states=()), Code.GRANT_MISSING)
         judged = classify(an_account(total=7000, used=0, open_mismatches=[event], grants=[a_grant()]), rules())
         assert judged.closed == ((event.fingerprint, "granted by a correction"),)
 
     def test_a_held_raise_closes_when_the_total_is_back(self) -> None:
-        fell = an_account(total=4000, sightings=[state(5000, 1000)])
+        fell = an_account(total=4000, states=[state(5000, 1000)])
         event = self.event(fell, Code.GRANT_MISSING)
         assert event.is_event
         for total, closed in ((4999, False), (5000, True)):
-            account = an_account(total=total, open_mismatches=[event], sightings=[state(total, 1000)])
+            account = an_account(total=total, open_mismatches=[event], states=[state(total, 1000)])
             assert bool(classify(account, rules()).closed) is closed
 
     def test_what_ends_and_is_found_again_at_once_goes_on(self) -> None:
         """A held raise ends with the total's return, while a lost label makes the same grant unproven."""
-        event = self.event(an_account(total=4000, sightings=[state(5000, 1000)]), Code.GRANT_MISSING)
-        account = an_account(label="free", total=5000, open_mismatches=[event], sightings=[state(4000, 1000)])
+        event = self.event(an_account(total=4000, states=[state(5000, 1000)]), Code.GRANT_MISSING)
+        account = an_account(label="free", total=5000, open_mismatches=[event], states=[state(4000, 1000)])
         judged = classify(account, rules())
         assert judged.closed == ()
         assert event.fingerprint in {f.fingerprint for f in judged.findings}
@@ -391,4 +391,4 @@ def test_a_fold_and_a_burst_of_spending_are_no_loss(
     before: tuple[int, int], after: tuple[int, int], facts: dict[str, Any], codes: list[tuple[str, int]]
 ) -> None:
     look = state(*before, **facts) if facts else state(*before, billed="starter", start=START)
-    assert moved(an_account(total=after[0], used=after[1], sightings=[look])) == codes
+    assert moved(an_account(total=after[0], used=after[1], states=[look])) == codes

@@ -94,7 +94,7 @@ class TestAMissingGrant:
         ("facts", "hold"),
         [
             ({"grants": [a_grant(start=day(2, 20))]}, "less than 0.9 of a cycle"),
-            ({"sightings": [seen(300, start=day(2, 20), mark=Mark.ADOPTED)]}, "less than 0.9 of a cycle"),
+            ({"states": [seen(300, start=day(2, 20), mark=Mark.ADOPTED)]}, "less than 0.9 of a cycle"),
             ({"ledger": a_ledger(entries=(), spent=0, unknown_types=("magic",))}, "does not map"),
         ],
     )
@@ -282,7 +282,11 @@ class TestOtherGrants:
 class TestALostGrant:
     @pytest.mark.parametrize(
         "facts",
-        [{"grants": [a_grant()]}, {"sightings": [seen(mark=Mark.ADOPTED)]}, {"sightings": [seen(mark=Mark.ASSUMED)]}],
+        [
+            {"grants": [a_grant()]},
+            {"states": [seen(mark=Mark.ADOPTED)]},
+            {"states": [seen(mark=Mark.ASSUMED)]},
+        ],
     )
     def test_a_key_that_is_taken_without_its_grant(self, facts: dict[str, Any]) -> None:
         account = a_user(entries=(), spent=0, older=1000, **facts)
@@ -334,31 +338,31 @@ class TestTheBalance:
         ("spent", "gap", "loss"), [(1000, -200, 200), (3000, -200, 200), (1000, 0, 0), (4000, 0, 0), (500, 0, 0)]
     )
     def test_a_loss_is_a_fall_of_the_gap_whatever_was_spent(self, spent: int, gap: int, loss: int) -> None:
-        account = a_user(spent=spent, gap=gap, sightings=[the_look(used=1000, gap=0)])
+        account = a_user(spent=spent, gap=gap, states=[the_look(used=1000, gap=0)])
         decreases = [f for f in told(account) if f.code is Code.UNEXPLAINED_DECREASE]
         assert [f.evidence["loss"] for f in decreases] == ([loss] if loss else [])
 
     def test_a_loss_explains_the_gap_and_an_older_gap_stays(self) -> None:
-        account = a_user(gap=-200, sightings=[the_look(used=1000, gap=0)])
+        account = a_user(gap=-200, states=[the_look(used=1000, gap=0)])
         assert codes(account) == [(Code.UNEXPLAINED_DECREASE, Lane.APPROVE)]
-        account = a_user(gap=-200, sightings=[the_look(used=1000, gap=-50)])
+        account = a_user(gap=-200, states=[the_look(used=1000, gap=-50)])
         assert codes(account) == [
             (Code.UNEXPLAINED_DECREASE, Lane.APPROVE),
             (Code.BALANCE_LEDGER_MISMATCH, Lane.REVIEW),
         ]
 
     def test_a_rise_of_the_gap_is_told_and_hurts_nobody(self) -> None:
-        account = a_user(gap=300, sightings=[the_look(used=1000, gap=0)])
+        account = a_user(gap=300, states=[the_look(used=1000, gap=0)])
         found = the_one(account, Code.UNEXPLAINED_INCREASE)
         assert found.evidence["gain"] == 300
         assert found.lane is Lane.NONE
 
     def test_without_an_earlier_look_nothing_moved(self) -> None:
-        assert codes(a_user(gap=-200, sightings=[])) == [(Code.BALANCE_LEDGER_MISMATCH, Lane.REVIEW)]
-        assert codes(a_user(gap=-200, sightings=[seen()])) == [(Code.BALANCE_LEDGER_MISMATCH, Lane.REVIEW)]
+        assert codes(a_user(gap=-200, states=[])) == [(Code.BALANCE_LEDGER_MISMATCH, Lane.REVIEW)]
+        assert codes(a_user(gap=-200, states=[seen()])) == [(Code.BALANCE_LEDGER_MISMATCH, Lane.REVIEW)]
 
     def test_a_fall_to_the_allowance_has_a_signature(self) -> None:
-        account = a_user(older=2000, gap=-1000, sightings=[the_look(total=7000, used=1000, gap=0)])
+        account = a_user(older=2000, gap=-1000, states=[the_look(total=7000, used=1000, gap=0)])
         assert the_one(account, Code.UNEXPLAINED_DECREASE).evidence["signature"] == "reset_to_allowance"
 
 

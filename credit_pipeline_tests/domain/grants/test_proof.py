@@ -7,7 +7,7 @@ import pytest
 
 from credit_pipeline.domain.grants.history import KeyState, granted_in_this_term, key_state
 from credit_pipeline.domain.grants.proof import Owed, Proof, Verdict, owed
-from credit_pipeline.domain.subjects.account import Account, Mark, Memory, Sighting
+from credit_pipeline.domain.subjects.account import Account, Mark, Memory, ObservedState
 from credit_pipeline_tests.domain.builders import (
     NOW,
     START,
@@ -31,14 +31,14 @@ def judge(account: Account, **how: Any) -> Owed:
     return owed(account, plan, PLANS, a_policy(), NOW, **({"losses_since": False} | how))
 
 
-def starter(hours: float = 6, **facts: Any) -> Sighting:
+def starter(hours: float = 6, **facts: Any) -> ObservedState:
     """A look while Starter was billed: 6,000 in total, 400 used."""
     return seen(hours, **({"label": "starter", "billed": "starter", "total": 6000, "used": 400} | facts))
 
 
-def upgraded(*sightings: Sighting, total: int = 6000, used: int = 400, **facts: Any) -> Account:
+def upgraded(*states: ObservedState, total: int = 6000, used: int = 400, **facts: Any) -> Account:
     """The product wrote the label pro; whether credits came is the question."""
-    return an_account(**({"total": total, "used": used, "sightings": sightings} | facts))
+    return an_account(**({"total": total, "used": used, "states": states} | facts))
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def upgraded(*sightings: Sighting, total: int = 6000, used: int = 400, **facts: 
     ],
 )
 def test_without_history_only_the_floor_proves(facts: dict[str, Any], verdict: Verdict, proof: Proof) -> None:
-    for memory in ({"sightings": ()}, {"installed": False}):
+    for memory in ({"states": ()}, {"installed": False}):
         assert judge(an_account(**facts, **memory)) == Owed(verdict=verdict, proof=proof)
 
 
 @pytest.mark.parametrize(
-    ("sightings", "total", "used", "proven"),
+    ("states", "total", "used", "proven"),
     [
         ([starter()], 6000, 400, True),
         ([starter()], 6000, 6000, True),  # spending is no grant
@@ -86,9 +86,9 @@ def test_without_history_only_the_floor_proves(facts: dict[str, Any], verdict: V
         ([], 6000, 400, False),
     ],
 )
-def test_history_proves_that_nothing_came(sightings: list[Sighting], total: int, used: int, proven: bool) -> None:
+def test_history_proves_that_nothing_came(states: list[ObservedState], total: int, used: int, proven: bool) -> None:
     expected = Owed(verdict=Verdict.UPGRADE, proof=Proof.HISTORY) if proven else Owed(verdict=Verdict.NOTHING)
-    assert judge(upgraded(*sightings, total=total, used=used)) == expected
+    assert judge(upgraded(*states, total=total, used=used)) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,9 @@ def test_history_proves_that_nothing_came(sightings: list[Sighting], total: int,
         ([starter(72), seen(49, until=25, total=6000)], (49, 25, 6), False),  # runs went on, this account had no answer
     ],
 )
-def test_a_day_without_a_look_breaks_the_watch(looks: list[Sighting], runs: tuple[float, ...], proven: bool) -> None:
+def test_a_day_without_a_look_breaks_the_watch(
+    looks: list[ObservedState], runs: tuple[float, ...], proven: bool
+) -> None:
     found = judge(upgraded(*looks, used=1000, runs=[hours_ago(h) for h in runs]))
     assert found.verdict is (Verdict.UPGRADE if proven else Verdict.NOTHING)
 
@@ -136,14 +138,14 @@ class TestHeldKeys:
 
     @pytest.mark.parametrize("grants_total", [5000, 6000])
     def test_taken_and_in_order_owes_nothing(self, grants_total: int) -> None:
-        for held in ({"grants": [a_grant()]}, {"sightings": [seen(mark=Mark.ADOPTED)]}):
+        for held in ({"grants": [a_grant()]}, {"states": [seen(mark=Mark.ADOPTED)]}):
             for label in ("pro", "free"):
-                account = an_account(**({"total": grants_total, "label": label, "sightings": ()} | held))
+                account = an_account(**({"total": grants_total, "label": label, "states": ()} | held))
                 assert judge(account) == Owed(verdict=Verdict.NOTHING)
 
     def test_taken_and_gone_is_lost(self) -> None:
-        for held in ({"grants": [a_grant()]}, {"sightings": [seen(mark=Mark.ASSUMED)]}):
-            assert judge(an_account(**({"total": 4999, "sightings": ()} | held))) == Owed(verdict=Verdict.LOST)
+        for held in ({"grants": [a_grant()]}, {"states": [seen(mark=Mark.ASSUMED)]}):
+            assert judge(an_account(**({"total": 4999, "states": ()} | held))) == Owed(verdict=Verdict.LOST)
 
     @pytest.mark.parametrize(
         ("days", "state"),
@@ -160,12 +162,12 @@ class TestHeldKeys:
     def test_near_is_nine_tenths_of_a_cycle_either_way(self, days: float, state: KeyState) -> None:
         start = START - timedelta(days=days)
         by_grant = Memory(grants=(a_grant(start=start),))
-        by_mark = Memory(sightings=(seen(start=start, mark=Mark.ADOPTED),))
+        by_mark = Memory(states=(seen(start=start, mark=Mark.ADOPTED),))
         plan = PLANS.plans[2]
         assert [key_state(memory, plan, a_period()) for memory in (by_grant, by_mark)] == [state, state]
 
     def test_another_plans_key_is_no_key(self) -> None:
-        memory = Memory(grants=(a_grant("starter"),), sightings=(seen(billed="starter", mark=Mark.ADOPTED),))
+        memory = Memory(grants=(a_grant("starter"),), states=(seen(billed="starter", mark=Mark.ADOPTED),))
         assert key_state(memory, PLANS.plans[2], a_period()) is KeyState.FREE
         assert key_state(None, PLANS.plans[2], a_period()) is KeyState.FREE
 
@@ -186,9 +188,7 @@ class TestHeldKeys:
         assert judge(account) == Owed(verdict=Verdict.NOTHING)
 
     def test_a_renewal_owes_nothing_however_low_the_label(self) -> None:
-        renewed = an_account(
-            label="free", total=5000, start=NOW - timedelta(days=1), sightings=[seen(mark=Mark.ADOPTED)]
-        )
+        renewed = an_account(label="free", total=5000, start=NOW - timedelta(days=1), states=[seen(mark=Mark.ADOPTED)])
         assert judge(renewed) == Owed(verdict=Verdict.NOTHING)
 
     @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ class TestHeldKeys:
             (START - timedelta(days=60), [], True),
         ],
     )
-    def test_a_grant_counts_for_its_own_term(self, granted: datetime, looks: list[Sighting], held: bool) -> None:
-        memory = Memory(sightings=tuple(looks), grants=(a_grant(start=granted),))
+    def test_a_grant_counts_for_its_own_term(self, granted: datetime, looks: list[ObservedState], held: bool) -> None:
+        memory = Memory(states=tuple(looks), grants=(a_grant(start=granted),))
         assert granted_in_this_term(memory, PLANS.plans[2]) is held
 
     def test_a_mark_of_an_earlier_term_does_not_count(self) -> None:
-        memory = Memory(sightings=(seen(99, start=hours_ago(999), mark=Mark.ADOPTED), starter(12), seen(6)))
+        memory = Memory(states=(seen(99, start=hours_ago(999), mark=Mark.ADOPTED), starter(12), seen(6)))
         assert not granted_in_this_term(memory, PLANS.plans[2])
 
 
@@ -214,18 +214,18 @@ class TestHolds:
     """Proven, and yet a person's: the reasons are given in words."""
 
     def test_no_time_to_count_from(self) -> None:
-        found = judge(an_account(total=100, start=None, sightings=()))
+        found = judge(an_account(total=100, start=None, states=()))
         assert (found.verdict, len(found.holds)) == (Verdict.RAISE, 1)
         assert found.holds[0].startswith("billing sent no time to count the period from")
 
     def test_a_floor_after_an_observed_loss(self) -> None:
-        found = judge(an_account(total=4000, sightings=()), losses_since=True)
+        found = judge(an_account(total=4000, states=()), losses_since=True)
         assert found.holds == (
             "credits vanished since the plan changed, so a low total does not prove a missing grant",
         )
 
     @pytest.mark.parametrize(
-        ("sightings", "held"),
+        ("states", "held"),
         [
             ([seen(12, total=5000)], True),  # it was there once: what is missing now fell
             ([seen(12, total=4000)], False),
@@ -243,8 +243,8 @@ class TestHolds:
             ),
         ],
     )
-    def test_a_floor_under_a_total_that_fell(self, sightings: list[Sighting], held: bool) -> None:
-        found = judge(an_account(total=4000, used=3900, sightings=sightings))
+    def test_a_floor_under_a_total_that_fell(self, states: list[ObservedState], held: bool) -> None:
+        found = judge(an_account(total=4000, used=3900, states=states))
         assert (found.proof, bool(found.holds)) == (Proof.FLOOR, held)
 
     def test_a_history_is_not_held_for_losses(self) -> None:
@@ -283,7 +283,7 @@ class TestHolds:
             ([starter(12, label="pro"), starter(6)], False),
         ],
     )
-    def test_a_label_left_over_is_no_sign_of_a_grant(self, looks: list[Sighting], held: bool) -> None:
+    def test_a_label_left_over_is_no_sign_of_a_grant(self, looks: list[ObservedState], held: bool) -> None:
         found = judge(upgraded(*looks))
         assert (found.proof, bool(found.holds)) == (Proof.HISTORY, held)
 

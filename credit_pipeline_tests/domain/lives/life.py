@@ -24,8 +24,8 @@ from credit_pipeline.domain.subjects.account import (
     GrantRecord,
     Lookup,
     Memory,
-    Sighting,
-    SightingKind,
+    ObservedState,
+    StateKind,
 )
 from credit_pipeline_tests.domain.builders import a_catalogue, a_policy, an_account
 
@@ -42,7 +42,7 @@ class Life:
     lookup: Lookup = Lookup.ANSWERED
     catalogue: Catalogue = field(default_factory=a_catalogue)
     policy: Policy = field(default_factory=a_policy)
-    sightings: list[Sighting] = field(default_factory=list)
+    states: list[ObservedState] = field(default_factory=list)
     runs: list[datetime] = field(default_factory=list)
     grants: list[GrantRecord] = field(default_factory=list)
     mismatches: dict[str, Mismatch] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Life:
             lookup=self.lookup,
             start=None,
             period=self.period(now) if self.lookup is Lookup.ANSWERED else None,
-            sightings=self.sightings,
+            states=self.states,
             runs=self.runs,
             grants=self.grants,
             open_mismatches=self.mismatches.values(),
@@ -135,7 +135,7 @@ class Life:
             assert key not in {(g.plan, g.period_start) for g in self.grants}, "a grant key used twice"
             if correction.lane is Lane.AUTO:
                 near = (grant.period_end - key[1]) * NEAR
-                held = grants_held(Memory(sightings=tuple(self.sightings), grants=tuple(self.grants)))
+                held = grants_held(Memory(states=tuple(self.states), grants=tuple(self.grants)))
                 assert not any(plan == key[0] and abs(start - key[1]) < near for plan, start in held), "a near key"
             self.grants.append(GrantRecord(plan=key[0], period_start=key[1], credits=grant.delta))
         if correction.key:
@@ -143,8 +143,8 @@ class Life:
             self.applied_keys.add(correction.key)
         after = current.after
         moment = self.now + timedelta(seconds=1 + len(self.applied) % 2)
-        for kind, state in ((SightingKind.BEFORE, before), (SightingKind.AFTER, after)):
-            self.sightings.append(_sighting(kind, state, moment))
+        for kind, state in ((StateKind.BEFORE, before), (StateKind.AFTER, after)):
+            self.states.append(_observed_state(kind, state, moment))
         self.label, self.total, self.used = after.label, after.total, after.used
         self.applied.append(current)
 
@@ -177,8 +177,8 @@ class Life:
     def _observe(self, account: Account, judged: Judgement, now: datetime) -> None:
         billing = account.billing
         key = (billing.plan.name if billing.plan else None, billing.period.start if billing.period else None)
-        held = next((s.mark for s in self.sightings if (s.billed_plan, s.billed_period_start) == key and s.mark), None)
-        fresh = Sighting(
+        held = next((s.mark for s in self.states if (s.billed_plan, s.billed_period_start) == key and s.mark), None)
+        fresh = ObservedState(
             as_of=now,
             seen_until=now,
             label=self.label,
@@ -189,15 +189,15 @@ class Life:
             billed_status=billing.status.value if billing.status else billing.lookup.value,
             mark=judged.mark or (held if all(key) else None),
         )
-        last = self.sightings[-1] if self.sightings else None
+        last = self.states[-1] if self.states else None
         if last and last.seen_until >= self.runs[-1] and replace(last, as_of=now, seen_until=now) == fresh:
-            self.sightings[-1] = replace(last, seen_until=now)
+            self.states[-1] = replace(last, seen_until=now)
         else:
-            self.sightings.append(fresh)
+            self.states.append(fresh)
 
 
-def _sighting(kind: SightingKind, state: Seen, moment: datetime) -> Sighting:
-    return Sighting(
+def _observed_state(kind: StateKind, state: Seen, moment: datetime) -> ObservedState:
+    return ObservedState(
         as_of=moment,
         seen_until=moment,
         kind=kind,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from credit_pipeline.domain.plans.periods import period_at
-from credit_pipeline.domain.subjects.account import Lookup, SightingKind
+from credit_pipeline.domain.subjects.account import Lookup, StateKind
 from credit_pipeline_tests.domain.lives.life import Life
 
 ALLOWANCE = {"free": 100, "starter": 1000, "pro": 5000, "pro_plus": 15_000}
@@ -91,7 +91,7 @@ class Product:
         self.last_period = None
         if plan != "free" and life.anchor:
             key = (plan, period_at(life.anchor, 1, self.clock).start)
-            marked = {(s.billed_plan, s.billed_period_start) for s in life.sightings if s.mark}
+            marked = {(s.billed_plan, s.billed_period_start) for s in life.states if s.mark}
             self.term.had_key = key in self.keys or key in marked
         if delivery is Delivery.LATE:
             self.term.late = True
@@ -152,12 +152,12 @@ class Product:
         A time on another plan that no run saw cannot be known at all: it looks like a renewal.
         """
         life, plan = self.life, self.term.plan
-        seen = [s for s in life.sightings if s.kind is SightingKind.OBSERVED]
+        seen = [s for s in life.states if s.kind is StateKind.OBSERVED]
         if seen and seen[-1].billed_plan == plan:
             return False
         if life.label is None or PLANS.index(life.label) < PLANS.index(plan) or life.total < ALLOWANCE[plan]:
             return True
-        if not seen or seen[-1].billed_plan is None or not life.sightings[-1].billed_plan:
+        if not seen or seen[-1].billed_plan is None or not life.states[-1].billed_plan:
             return False
         last = seen[-1]
         return (

@@ -55,7 +55,7 @@ def play(product: Product, interval: Mapping[str, Any], *, live: bool, settle: b
         product.change_plan(what, how)
     elif kind == "label":
         product.lose_label()
-    elif kind == "credits" and product.term.looked_at and life.sightings[-1].seen_until == life.runs[-1]:
+    elif kind == "credits" and product.term.looked_at and life.states[-1].seen_until == life.runs[-1]:
         lose_credits_unseen_by_nothing_else(product, what)
         interval = {**interval, "spend_after": 0, "answer": "yes"}  # a look without an answer sees no loss
     product.spend(interval["spend_after"])
@@ -73,7 +73,7 @@ def play(product: Product, interval: Mapping[str, Any], *, live: bool, settle: b
 
 def lose_credits_unseen_by_nothing_else(product: Product, share: float) -> None:
     """A loss is provable only where neither a reset nor a grant happened between the same two looks."""
-    last = product.life.sightings[-1]
+    last = product.life.states[-1]
     if (last.total, last.label) == (product.life.total, product.life.label) and last.used <= product.life.used:
         product.lose_credits(share)
 

@@ -133,7 +133,7 @@ def test_single_deviations(facts: dict[str, Any], expected: list[tuple[Code, Lan
 
 
 def test_a_paid_label_that_no_subscription_explains_is_a_persons() -> None:
-    account = a_free_user(label="pro", sightings=(seen(48, billed="free"),))
+    account = a_free_user(label="pro", states=(seen(48, billed="free"),))
     (found,) = subscription_findings(account, rules(end_labels=EndLabels.AUTO))
     assert (found.code, found.lane) == (Code.SUBSCRIPTION_MISSING_AT_SOURCE, Lane.REVIEW)
     assert found.evidence == {"label": "pro", "reason": "no_subscription"}
@@ -150,7 +150,7 @@ def test_a_paid_label_that_no_subscription_explains_is_a_persons() -> None:
     ],
 )
 def test_an_end_is_relabelled_after_two_runs_a_day_apart(hours: float, end_labels: EndLabels, lane: Lane) -> None:
-    account = a_user(status=BillingStatus.ENDED, sightings=(seen(hours, until=1, status="ended"),))
+    account = a_user(status=BillingStatus.ENDED, states=(seen(hours, until=1, status="ended"),))
     assert told(account, end_labels=end_labels) == [(Code.SUBSCRIPTION_ENDED, lane)]
     written = [] if lane is Lane.NONE else [(Code.SUBSCRIPTION_ENDED, SetPlan(plan="free", label="free"))]
     assert steps(account, end_labels=end_labels) == written
@@ -158,7 +158,7 @@ def test_an_end_is_relabelled_after_two_runs_a_day_apart(hours: float, end_label
 
 def test_an_end_of_a_plan_nobody_knows_is_an_end_all_the_same() -> None:
     before = (seen(30, until=1, billed=None, status="ended"),)
-    account = a_user(status=BillingStatus.ENDED, billed="price_of_2019", sightings=before)
+    account = a_user(status=BillingStatus.ENDED, billed="price_of_2019", states=before)
     assert told(account) == [(Code.SUBSCRIPTION_ENDED, Lane.APPROVE)]
 
 
@@ -357,7 +357,7 @@ def test_random_subscriptions_keep_the_promises(
     one = the_one(held, free=FREE)
     local = a_local(label=label, status=status) if label else None
     before = (seen(30, until=1, label=label, billed="free"),)
-    account = a_user(billing=one, subscriptions=held, local=local, sightings=before)
+    account = a_user(billing=one, subscriptions=held, local=local, states=before)
     judged = rules(end_labels=end_labels)
     found = subscription_findings(account, judged)
     assert the_one(held[::-1], free=FREE) == one

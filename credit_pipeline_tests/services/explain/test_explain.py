@@ -40,7 +40,7 @@ def story(**overrides: Any) -> list[Entry]:
     ("deviation", "changed"),
     [
         ({}, {}),
-        ({"total": 100, "used": 0, "sightings": ()}, {"balance_reasonable_for_plan": False}),
+        ({"total": 100, "used": 0, "states": ()}, {"balance_reasonable_for_plan": False}),
         ({"label": "free"}, {"balance_reasonable_for_plan": False}),
         ({"total": 6_200}, {}),
         ({"used": 5_000}, {"can_deduct": False}),
@@ -59,19 +59,19 @@ def story(**overrides: Any) -> list[Entry]:
     ],
 )
 def test_each_deviation_shows_in_its_own_check(deviation: dict[str, Any], changed: dict[str, bool | None]) -> None:
-    deviation = {"sightings": ()} | deviation  # without a past, so that only the present is judged
+    deviation = {"states": ()} | deviation  # without a past, so that only the present is judged
     assert {name: check.ok for name, check in asked(**deviation).items()} == HEALTHY | changed
 
 
 def test_an_account_without_a_row_fails_the_first_check_and_leaves_the_rest_open() -> None:
-    found = {n: c.ok for n, c in asked(in_store=False, label=None, total=None, used=None, sightings=()).items()}
+    found = {n: c.ok for n, c in asked(in_store=False, label=None, total=None, used=None, states=()).items()}
     assert found["user_exists"] is False
     assert found["balance_exists"] is False
     assert found["balance_reasonable_for_plan"] is found["can_deduct"] is None
 
 
 def test_a_carried_over_surplus_is_reasonable_and_said() -> None:
-    detail = asked(total=6_200, sightings=())["balance_reasonable_for_plan"].detail
+    detail = asked(total=6_200, states=())["balance_reasonable_for_plan"].detail
     assert detail == "1,200 more than the 5,000 of pro: carried over, and kept"
 
 
@@ -81,7 +81,7 @@ def test_the_past_is_told_as_differences_in_time_order() -> None:
         seen(48, until=25, label="pro", total=5_000, used=0, mark=Mark.ADOPTED),
         seen(24, label="pro", total=5_000, used=400, mark=Mark.ADOPTED),
     )
-    told = [(entry.kind, entry.text) for entry in story(sightings=past, used=400) if entry.at < NOW.isoformat()]
+    told = [(entry.kind, entry.text) for entry in story(states=past, used=400) if entry.at < NOW.isoformat()]
     assert told == [
         ("observed", "first seen: label free, 100 granted, 0 used"),
         ("billing", "billing said free (free)"),
@@ -90,7 +90,7 @@ def test_the_past_is_told_as_differences_in_time_order() -> None:
         ("granted", "the product's own grant of pro for 2026-03-01 counts as made (seen in order)"),
         ("observed", "400 spent; 4,600 available"),
     ]
-    moments = [datetime.fromisoformat(entry.at) for entry in story(sightings=past)]
+    moments = [datetime.fromisoformat(entry.at) for entry in story(states=past)]
     assert moments == sorted(moments)
 
 
@@ -116,5 +116,5 @@ def test_without_a_memory_the_story_says_so() -> None:
 
 
 def test_expected_stands_against_actual() -> None:
-    (told,) = [e.text for e in story(total=100, used=40, sightings=()) if e.text.startswith("expected:")]
+    (told,) = [e.text for e in story(total=100, used=40, states=()) if e.text.startswith("expected:")]
     assert told == "expected: label pro, at least 5,000 granted; actual: label pro: 100 granted, 40 used, 60 available"

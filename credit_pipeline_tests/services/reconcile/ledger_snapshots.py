@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from credit_pipeline.domain.plans.catalogue import Amount, Catalogue, Plan, YearlyMode
 from credit_pipeline.domain.plans.periods import add_months
-from credit_pipeline.domain.subjects.account import Mark, Memory, Sighting
+from credit_pipeline.domain.subjects.account import Mark, Memory, ObservedState
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.tables import IDENTITIES, LEDGER_BALANCES, LISTED_SUBSCRIPTIONS, OBSERVATIONS
 
@@ -269,7 +269,7 @@ class Remembered:
         row = self.rows.get(account)
         if row is None:
             return Memory(complete_runs=(LAST,) if self.rows else ())
-        sighting = Sighting(
+        observed_state = ObservedState(
             as_of=row["as_of"],
             seen_until=row["unanswered_since"] or LAST,
             label=row["label"],
@@ -281,4 +281,4 @@ class Remembered:
             mark=Mark(row["mark"]) if row["mark"] else None,
             gap=row["gap"],
         )
-        return Memory(sightings=(sighting,), complete_runs=(LAST,))
+        return Memory(states=(observed_state,), complete_runs=(LAST,))

@@ -13,7 +13,7 @@ from credit_pipeline.domain.plans.catalogue import Amount, Catalogue, Plan, Year
 from credit_pipeline.domain.plans.periods import period_at
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
 from credit_pipeline.domain.rules import Rules
-from credit_pipeline.domain.subjects.account import Mark, Memory, Sighting
+from credit_pipeline.domain.subjects.account import Mark, Memory, ObservedState
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.tables import COUNTER_BALANCES, OBSERVATIONS, SUBSCRIPTIONS
 from credit_pipeline.services.reconcile.accounts import accounts_of
@@ -50,7 +50,7 @@ class Remembered:
         row = self.rows.get(account)
         if row is None:
             return Memory(complete_runs=(LAST,) if self.rows else ())
-        sighting = Sighting(
+        observed_state = ObservedState(
             as_of=row["as_of"],
             seen_until=row["unanswered_since"] or LAST,
             label=row["label"],
@@ -61,7 +61,7 @@ class Remembered:
             billed_status=row["billed_status"],
             mark=Mark(row["mark"]) if row["mark"] else None,
         )
-        return Memory(sightings=(sighting,), complete_runs=(LAST,))
+        return Memory(states=(observed_state,), complete_runs=(LAST,))
 
 
 anchors = st.sampled_from(

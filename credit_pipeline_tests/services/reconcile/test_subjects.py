@@ -240,8 +240,8 @@ def test_memory_comes_by_the_subjects_key() -> None:
     person.observation = seen(person, gap=5)
     account = subject(person, installed=True)
     assert account.memory
-    (sighting,) = account.memory.sightings
-    assert (sighting.gap, sighting.total) == (5, 3_000)
+    (observed_state,) = account.memory.states
+    assert (observed_state.gap, observed_state.total) == (5, 3_000)
 
 
 def test_unknown_types_and_references_are_kept() -> None:

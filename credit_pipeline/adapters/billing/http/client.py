@@ -36,7 +36,7 @@ _NETWORK = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutExcep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How often a request is tried and how long it may take.
 
     Waits double, with jitter; a Retry-After header is honoured up to `retry_after_cap`.
@@ -54,16 +54,16 @@ class Patience:
     max_bytes: int = 10_000_000
 
 
-class Trouble(Exception):
+class RequestError(Exception):
     """A request failed. `str()` is a short reason without secrets or customer ids.
 
-    `again`: another attempt may succeed. `wait`: seconds to wait first, if the server gave them. `unreachable`: no
+    `retryable`: another attempt may succeed. `wait`: seconds to wait first, if the server gave them. `unreachable`: no
     connection was made.
     """
 
-    def __init__(self, detail: str, *, again: bool, wait: float | None = None, unreachable: bool = False) -> None:
+    def __init__(self, detail: str, *, retryable: bool, wait: float | None = None, unreachable: bool = False) -> None:
         super().__init__(detail)
-        self.again = again
+        self.retryable = retryable
         self.wait = wait
         self.unreachable = unreachable
 
@@ -77,8 +77,8 @@ class Reply:
     request_id: str | None
 
     def refuse(self, what: str) -> NoReturn:
-        """Raises Trouble that is not retried: another attempt would get the same response."""
-        raise Trouble(self.named(what), again=False)
+        """Raises RequestError that is not retried: another attempt would get the same response."""
+        raise RequestError(self.named(what), retryable=False)
 
     def named(self, what: str) -> str:
         """The sentence with the request id, by which the provider can find the request."""
@@ -98,7 +98,7 @@ class BoundedHttp:
         system: str,
         base_url: str,
         in_flight: int,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         request_id_header: str,
         retry_statuses: frozenset[int] = frozenset(),
         should_retry_header: str | None = None,
@@ -107,7 +107,7 @@ class BoundedHttp:
         self._base = checked_base_url(system, base_url)
         # Where structlog is installed, stamina logs through it to stdout, which would corrupt our JSON.
         set_on_retry_hooks([_log_retry])
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._request_id_header = request_id_header
         self._retry_statuses = retry_statuses
         self._should_retry_header = should_retry_header
@@ -122,7 +122,7 @@ class BoundedHttp:
             transport=transport,
             trust_env=False,
             follow_redirects=False,
-            timeout=httpx.Timeout(patience.read.total_seconds(), connect=patience.connect.total_seconds()),
+            timeout=httpx.Timeout(retry_policy.read.total_seconds(), connect=retry_policy.connect.total_seconds()),
             # No compression: one 64 kB chunk of gzip can expand to 64 MB before its size is checked.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         )
@@ -144,19 +144,19 @@ class BoundedHttp:
         self.close()
 
     def get(self, path: str, *, headers: Mapping[str, str], end: float) -> Reply:
-        """Sends one GET, without retries, until `end` (time.monotonic) at most. Raises Trouble."""
+        """Sends one GET, without retries, until `end` (time.monotonic) at most. Raises RequestError."""
         with self._sent("GET", path, end, headers) as response:
             return self._read(response)
 
-    def attempts(self, *, end: float, stop: Callable[[Trouble], bool]) -> Iterable[AbstractContextManager[Any]]:
-        """Attempts at one request, each a context manager: a block that raises a Trouble worth retrying runs again.
+    def attempts(self, *, end: float, stop: Callable[[RequestError], bool]) -> Iterable[AbstractContextManager[Any]]:
+        """Attempts at one request, each a context manager: a block runs again after a retryable RequestError.
 
-        The Trouble is raised when attempts run out, `stop` returns True for it, or its wait would pass `end`.
+        It is raised when attempts run out, `stop` returns True for it, or its wait would pass `end`.
         """
-        policy = self._patience
+        policy = self._retry_policy
 
-        def again(error: Exception) -> bool | float:
-            if not isinstance(error, Trouble) or not error.again or stop(error):
+        def wait_before(error: Exception) -> bool | float:
+            if not isinstance(error, RequestError) or not error.retryable or stop(error):
                 return False
             if error.wait is None:
                 return True
@@ -164,7 +164,7 @@ class BoundedHttp:
             return wait if time.monotonic() + wait < end else False
 
         return stamina.retry_context(
-            on=again,
+            on=wait_before,
             attempts=policy.attempts,
             timeout=max(end - time.monotonic(), 0.001),
             wait_initial=policy.wait_initial,
@@ -176,10 +176,10 @@ class BoundedHttp:
     def _sent(
         self, method: str, path: str, end: float, headers: Mapping[str, str], content: bytes | None = None
     ) -> Iterator[httpx.Response]:
-        """The response, its body still unread. Raises Trouble for everything that fails until the block ends."""
+        """The response, its body still unread. Raises RequestError for everything that fails until the block ends."""
         url = self._base.copy_with(raw_path=self._base.raw_path.rstrip(b"/") + path.encode("ascii"))
         request = self._http.build_request(method, url, headers=dict(headers), content=content)
-        limit = time.monotonic() + self._patience.request.total_seconds()
+        limit = time.monotonic() + self._retry_policy.request.total_seconds()
         try:
             with (
                 self._deadline.until(min(limit, end)),
@@ -187,15 +187,15 @@ class BoundedHttp:
             ):
                 yield response
         except DeadlinePassed:
-            raise Trouble("the answer took too long", again=False) from None
+            raise RequestError("the answer took too long", retryable=False) from None
         except PrivateAddress:
-            raise Trouble("its name resolves to a private address", again=False, unreachable=True) from None
+            raise RequestError("its name resolves to a private address", retryable=False, unreachable=True) from None
         except (httpcore.ConnectError, httpcore.ConnectTimeout):
-            raise Trouble("no connection", again=True, unreachable=True) from None
+            raise RequestError("no connection", retryable=True, unreachable=True) from None
         except httpcore.TimeoutException:
-            raise Trouble("no answer in time", again=True) from None
+            raise RequestError("no answer in time", retryable=True) from None
         except _NETWORK:
-            raise Trouble("the connection broke", again=True) from None
+            raise RequestError("the connection broke", retryable=True) from None
 
     def _read(self, response: httpx.Response) -> Reply:
         request_id = _safe_request_id(response.headers.get(self._request_id_header))
@@ -204,14 +204,14 @@ class BoundedHttp:
         failed = status in (_TIMED_OUT, _TOO_MANY) or status >= _SERVER or status in self._retry_statuses
         if failed or (should_retry == "true" and status >= _REFUSED):
             wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-            raise Trouble(_sentence(f"HTTP {status}", request_id), again=should_retry != "false", wait=wait)
+            raise RequestError(_sentence(f"HTTP {status}", request_id), retryable=should_retry != "false", wait=wait)
         if status != _OK and status < _REFUSED:
-            raise Trouble(_sentence(f"HTTP {status}: redirects are not followed", request_id), again=False)
+            raise RequestError(_sentence(f"HTTP {status}: redirects are not followed", request_id), retryable=False)
         try:
             body = self._json(response)
         except NotStrictJson as error:
             if status == _OK:
-                raise Trouble(_sentence(f"HTTP 200 with {error}", request_id), again=True) from None
+                raise RequestError(_sentence(f"HTTP 200 with {error}", request_id), retryable=True) from None
             body = None
         return Reply(status=status, body=body, request_id=request_id)
 
@@ -224,8 +224,8 @@ class BoundedHttp:
         body = bytearray()
         for chunk in response.iter_raw():
             body += chunk
-            if len(body) > self._patience.max_bytes:
-                raise Trouble(f"an answer of more than {self._patience.max_bytes:,} bytes", again=False)
+            if len(body) > self._retry_policy.max_bytes:
+                raise RequestError(f"an answer of more than {self._retry_policy.max_bytes:,} bytes", retryable=False)
         return read_object(bytes(body))
 
 

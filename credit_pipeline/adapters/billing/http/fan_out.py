@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
-from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.http.client import RequestError
 from credit_pipeline.adapters.billing.subscription_rows import unanswered
 from credit_pipeline.domain.subjects.account import Lookup
 from credit_pipeline.domain.subjects.ids import BillingId
@@ -72,13 +72,13 @@ class FanOut:
             self.fatal = self.fatal or fatal
             self.gave_up = True
 
-    def retry_stop(self) -> Callable[[Trouble], bool]:
+    def retry_stop(self) -> Callable[[RequestError], bool]:
         """A predicate for one request: given its latest failure, whether to stop retrying."""
         refused = 0
 
-        def stop(trouble: Trouble) -> bool:
+        def stop(error: RequestError) -> bool:
             nonlocal refused
-            refused += trouble.unreachable
+            refused += error.unreachable
             return self.gave_up or (refused >= FIRST_CONTACT_TRIES and self.answered == 0)
 
         return stop

@@ -15,7 +15,7 @@ class TokenHttp(BoundedHttp):
         self._token_path = token_path
 
     def post_token(self, payload: Mapping[str, str], *, end: float) -> Reply:
-        """Requests a token, without retries. Raises Trouble."""
+        """Requests a token, without retries. Raises RequestError."""
         headers = {"Content-Type": "application/json"}
         with self._sent("POST", self._token_path, end, headers, json.dumps(payload).encode()) as response:
             return self._read(response)

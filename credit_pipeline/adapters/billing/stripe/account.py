@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.http.client import RequestError
 from credit_pipeline.adapters.billing.http.fan_out import FIRST_CONTACT_TRIES, FanOut
 from credit_pipeline.adapters.billing.stripe.completeness import (
     SECOND_PASS,
@@ -41,7 +41,7 @@ class Account:
     rows: list[dict[str, Any]]
     level: str
     doubts: list[str]
-    nothing: Trouble | None = None
+    nothing: RequestError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,8 @@ class AccountReading:
                 self.progress(done, done + (PAGE_SIZE if more else 0))
 
         listing = reader.subscriptions({}, window, on_page=on_page)
-        if listing.trouble is not None and listing.pages == 0:
-            return Account(rows=[], level="L0", doubts=listing.doubts, nothing=listing.trouble)
+        if listing.error is not None and listing.pages == 0:
+            return Account(rows=[], level="L0", doubts=listing.doubts, nothing=listing.error)
         subscriptions = listing.rows
         since = self.now - self.lookback - EARLY
         recent = reader.invoices({}, since_window(since))
@@ -139,9 +139,9 @@ def _first_contact(answered: threading.Event) -> Stop:
     """A predicate that stops retries if connections are refused before any page was read."""
     refused = 0
 
-    def stop(trouble: Trouble) -> bool:
+    def stop(error: RequestError) -> bool:
         nonlocal refused
-        refused += trouble.unreachable
+        refused += error.unreachable
         return refused >= FIRST_CONTACT_TRIES and not answered.is_set()
 
     return stop

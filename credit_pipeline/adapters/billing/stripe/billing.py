@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
-from credit_pipeline.adapters.billing.http.client import Patience, Trouble, host_name
+from credit_pipeline.adapters.billing.http.client import RequestError, RetryPolicy, host_name
 from credit_pipeline.adapters.billing.http.fan_out import FanOut
 from credit_pipeline.adapters.billing.stripe.account import EARLY, AccountReading, longer_periods, since_window
 from credit_pipeline.adapters.billing.stripe.events import MAX_PAGES as EVENT_PAGES
@@ -17,7 +17,7 @@ from credit_pipeline.adapters.billing.stripe.invoices import with_evidence
 from credit_pipeline.adapters.billing.stripe.listing import Listing, StripeList, Window
 from credit_pipeline.adapters.billing.stripe.paths import checked_plan, checked_subject
 from credit_pipeline.adapters.billing.stripe.reader import StripeReader
-from credit_pipeline.adapters.billing.stripe.requests import Refused, Stop, StripeGet, Unknown, default_patience
+from credit_pipeline.adapters.billing.stripe.requests import Refused, Stop, StripeGet, Unknown, default_retry_policy
 from credit_pipeline.adapters.billing.stripe.wire import Reading
 from credit_pipeline.adapters.billing.subscription_rows import listed_pull, listed_row
 from credit_pipeline.domain.errors import SourceError
@@ -57,7 +57,7 @@ class StripeBilling:
         deadline: timedelta = timedelta(minutes=15),
         breaker: int = 5,
         max_pages: int = MAX_PAGES,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         allow_private: bool = False,
         base_url_name: str = "its base URL",
         credentials_name: str = "the Stripe key",
@@ -80,7 +80,7 @@ class StripeBilling:
             version=version,
             per_second=per_second,
             in_flight=in_flight,
-            patience=patience or default_patience(),
+            retry_policy=retry_policy or default_retry_policy(),
             credentials_name=credentials_name,
             allow_private=allow_private,
         )
@@ -136,13 +136,13 @@ class StripeBilling:
         lists = StripeList(self._api, end=end, max_pages=EVENT_PAGES, stop=lambda: lambda _: False, modes=set())
         window = Window(oldest=int(oldest.timestamp()), newest=int(newest.timestamp()))
         listing = undelivered_events(lists, window)
-        if listing.trouble is not None and not listing.pages:
-            self._give_up(listing.trouble, read="events")
+        if listing.error is not None and not listing.pages:
+            self._give_up(listing.error, read="events")
         events = sorted(listing.rows.values(), key=lambda event: event.created)
         return Undelivered(
             events=tuple(events),
             doubts=(*listing.doubts, *self._mode_doubts(lists.modes)),
-            too_many=bool(listing.doubts) and listing.trouble is None and listing.pages >= EVENT_PAGES,
+            too_many=bool(listing.doubts) and listing.error is None and listing.pages >= EVENT_PAGES,
         )
 
     def _of(self, ids: list[BillingId], now: datetime, progress: Progress | None) -> Pull:
@@ -158,18 +158,18 @@ class StripeBilling:
             except Refused as refused:
                 fan.stop(refused)
                 return listed_row(billing_id, Lookup.ERROR, "the key is refused")
-            except Trouble as trouble:
-                if trouble.unreachable and fan.answered == 0:
-                    fan.stop(trouble)
-                return listed_row(billing_id, Lookup.ERROR, str(trouble))
+            except RequestError as error:
+                if error.unreachable and fan.answered == 0:
+                    fan.stop(error)
+                return listed_row(billing_id, Lookup.ERROR, str(error))
             found[billing_id] = rows
             return next((row for row in rows if row["lookup"] == Lookup.ERROR), rows[0])
 
         answers = fan.run(ask, progress)
-        if isinstance(fan.fatal, Trouble):
+        if isinstance(fan.fatal, RequestError):
             self._give_up(fan.fatal)
         if fan.gave_up and fan.answered == 0:
-            self._give_up(Trouble(fan.last_detail or "its time was over", again=False))
+            self._give_up(RequestError(fan.last_detail or "its time was over", retryable=False))
         rows = [
             row
             for billing_id, answer in zip(ids, answers, strict=True)
@@ -184,22 +184,22 @@ class StripeBilling:
         )
 
     def _of_customer(self, reader: StripeReader, billing_id: BillingId, now: datetime) -> list[dict[str, Any]]:
-        """One customer's rows. Raises Trouble if they are not complete."""
+        """One customer's rows. Raises RequestError if they are not complete."""
         listing = reader.subscriptions({"customer": billing_id}, Window())
-        if isinstance(listing.trouble, Unknown) and listing.trouble.param == "customer":
+        if isinstance(listing.error, Unknown) and listing.error.param == "customer":
             return [listed_row(billing_id, Lookup.MISSING)]
         if not (listing.rows or listing.doubts):
             return [reader.customer(billing_id)]
         _check_complete(listing)
         subscriptions = listing.rows.values()
         if any(subscription.billing_id != billing_id for subscription in subscriptions):
-            raise Trouble("answered about another customer", again=False)
+            raise RequestError("answered about another customer", retryable=False)
         since = now - self._lookback - EARLY
         since = longer_periods(subscriptions, since).get(billing_id, since)
         invoices = reader.invoices({"customer": billing_id}, since_window(since))
         _check_complete(invoices)
         if any(invoice.customer != billing_id for invoice in invoices.rows.values()):
-            raise Trouble("answered about another customer", again=False)
+            raise RequestError("answered about another customer", retryable=False)
         return with_evidence(subscriptions, invoices.rows.values())
 
     def _reader(self, end: float, stop: Callable[[], Stop], modes: set[bool]) -> StripeReader:
@@ -216,14 +216,14 @@ class StripeBilling:
         answered, key = ("live", "test") if live else ("test", "live")
         return [f"the answers are of {answered} mode and the key is of {key} mode: correct {self._credentials_name}"]
 
-    def _give_up(self, trouble: Trouble, read: str = _READ) -> NoReturn:
+    def _give_up(self, error: RequestError, read: str = _READ) -> NoReturn:
         where = f"{self._system}: the billing API at {self._api.host}"
-        if isinstance(trouble, Refused):
-            raise SourceError(f"{where} {self._refusal(trouble, read)}")
-        if trouble.unreachable:
-            raise SourceError(f"{where} cannot be reached ({trouble}): start it or correct {self._base_url_name}")
+        if isinstance(error, Refused):
+            raise SourceError(f"{where} {self._refusal(error, read)}")
+        if error.unreachable:
+            raise SourceError(f"{where} cannot be reached ({error}): start it or correct {self._base_url_name}")
         raise SourceError(
-            f"{where} answered nothing that can be used ({trouble}): "
+            f"{where} answered nothing that can be used ({error}): "
             f"check {self._base_url_name} and the provider's status"
         )
 
@@ -237,8 +237,8 @@ class StripeBilling:
 
 
 def _check_complete(listing: Listing[Any]) -> None:
-    """Raises Trouble if the list may lack rows."""
-    if listing.trouble is not None:
-        raise listing.trouble
+    """Raises RequestError if the list may lack rows."""
+    if listing.error is not None:
+        raise listing.error
     if listing.doubts:
-        raise Trouble(listing.doubts[0], again=False)
+        raise RequestError(listing.doubts[0], retryable=False)

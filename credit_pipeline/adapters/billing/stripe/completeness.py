@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.http.client import RequestError
 from credit_pipeline.adapters.billing.stripe.invoices import Invoice
 from credit_pipeline.adapters.billing.stripe.listing import Window
 from credit_pipeline.adapters.billing.stripe.reader import INVOICES_PATH, SUBSCRIPTIONS_PATH, StripeReader
@@ -72,5 +72,5 @@ def lost_invoices(
 def _single(reader: StripeReader, path: str, object_id: str) -> tuple[datetime | None, Mapping[str, Any]] | str | None:
     try:
         return reader.created(path, object_id)
-    except Trouble as trouble:
-        return str(trouble)
+    except RequestError as error:
+        return str(error)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.http.client import RequestError
 from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.stripe.requests import Param, Params, Refused, Stop, StripeGet, Unknown
 from credit_pipeline.adapters.billing.stripe.wire import Object, Page, parse_page
@@ -31,7 +31,7 @@ class Listing(Generic[T]):
     """The values of `livemode` in its rows."""
     pages: int = 0
     doubts: list[str] = field(default_factory=list)
-    trouble: Trouble | None = None
+    error: RequestError | None = None
     """The failure that ended it early."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Id → why the row could not be parsed."""
@@ -99,13 +99,13 @@ class StripeList:
                 break
             try:
                 page = self._api.get(path, query, _page_of(path, window), end=self._end, stop=self._stop())
-            except Trouble as trouble:
-                if _lost_cursor(trouble) and not restarted:
+            except RequestError as error:
+                if _lost_cursor(error) and not restarted:
                     query, restarted = first, True
                     listing = Listing(noun=noun, last=window.newest if window else None)
                     continue
-                listing.trouble = trouble
-                listing.ended_early(_why(trouble, noun))
+                listing.error = error
+                listing.ended_early(_why(error, noun))
                 break
             listing.pages += 1
             fresh = _take(listing, page, parse, window)
@@ -122,7 +122,7 @@ class StripeList:
         return listing
 
     def one(self, path: str, read: Callable[[Any], T]) -> T:
-        """A single object. Raises Trouble: Unknown if Stripe says that it does not exist."""
+        """A single object. Raises RequestError: Unknown if Stripe says that it does not exist."""
         return self._api.get(path, {}, read, end=self._end, stop=self._stop())
 
 
@@ -176,12 +176,12 @@ def _doubt_rows(listing: Listing[T]) -> None:
         listing.doubts.append(f"the list of {listing.noun} is not in the order or time range requested")
 
 
-def _why(trouble: Trouble, noun: str) -> str:
-    if _lost_cursor(trouble):
+def _why(error: RequestError, noun: str) -> str:
+    if _lost_cursor(error):
         return "Stripe no longer knew the cursor"
-    allowed = isinstance(trouble, Refused) and trouble.allowed
-    return f"{trouble}: give the key the right to read {noun}" if allowed else str(trouble)
+    allowed = isinstance(error, Refused) and error.allowed
+    return f"{error}: give the key the right to read {noun}" if allowed else str(error)
 
 
-def _lost_cursor(trouble: Trouble | None) -> bool:
-    return isinstance(trouble, Unknown) and trouble.param == CURSOR
+def _lost_cursor(error: RequestError | None) -> bool:
+    return isinstance(error, Unknown) and error.param == CURSOR

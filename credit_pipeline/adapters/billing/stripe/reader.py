@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from credit_pipeline.adapters.billing.http.client import Trouble
+from credit_pipeline.adapters.billing.http.client import RequestError
 from credit_pipeline.adapters.billing.json_values import WireError, instant, text
 from credit_pipeline.adapters.billing.stripe.invoices import Invoice, parse_invoice
 from credit_pipeline.adapters.billing.stripe.listing import Listing, OnPage, StripeList, Window
@@ -44,7 +44,10 @@ class StripeReader:
         return self._lists.read("invoices", INVOICES_PATH, params, self._invoice, window=window)
 
     def customer(self, billing_id: BillingId) -> dict[str, Any]:
-        """The row of a customer without subscriptions: free, or missing if Stripe does not know it. Raises Trouble."""
+        """The row of a customer without subscriptions: free, or missing if Stripe does not know it.
+
+        Raises RequestError.
+        """
         try:
             row = self._lists.one(
                 f"{_CUSTOMERS_PATH}/{path_part(billing_id)}", lambda raw: self._customer(raw, billing_id)
@@ -54,7 +57,7 @@ class StripeReader:
         return row or listed_row(billing_id, Lookup.MISSING)
 
     def created(self, path: str, object_id: str) -> tuple[datetime | None, Mapping[str, Any]] | None:
-        """Creation time (UTC) and payload of the object; None if Stripe says it does not exist. Raises Trouble."""
+        """Creation time (UTC) and payload of the object; None if Stripe says it does not exist. Raises RequestError."""
 
         def read(raw: Mapping[str, Any]) -> tuple[datetime | None, Mapping[str, Any]]:
             if text(raw, "id") != object_id:
@@ -93,7 +96,7 @@ class StripeReader:
 
 
 def path_part(object_id: str) -> str:
-    """An id quoted as one segment of a path. Raises Trouble for an empty id or one of dots only."""
+    """An id quoted as one segment of a path. Raises RequestError for an empty id or one of dots only."""
     if not object_id or object_id.strip(".") == "":
-        raise Trouble("an invalid id", again=False)
+        raise RequestError("an invalid id", retryable=False)
     return quote(object_id, safe="")

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from pyrate_limiter import Duration
 
-from credit_pipeline.adapters.billing.http.client import BoundedHttp, Patience, Reply, Trouble
+from credit_pipeline.adapters.billing.http.client import BoundedHttp, Reply, RequestError, RetryPolicy
 from credit_pipeline.adapters.billing.http.rate_limits import RatePerId
 from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.stripe.wire import Object, error_of
@@ -19,25 +19,25 @@ T = TypeVar("T")
 Param = str | int | tuple[str, ...]
 """A query parameter's value; a tuple repeats the parameter."""
 Params = Mapping[str, Param]
-Stop = Callable[[Trouble], bool]
+Stop = Callable[[RequestError], bool]
 
 _OK, _BAD_REQUEST, _UNAUTHENTICATED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 200, 400, 401, 403, 404, 409
 
 
-class Refused(Trouble):
+class Refused(RequestError):
     """Stripe rejected the key (401), or the key may not read this resource (403). Never retried."""
 
     def __init__(self, detail: str, *, allowed: bool) -> None:
-        super().__init__(detail, again=False)
+        super().__init__(detail, retryable=False)
         self.allowed = allowed
         """Whether the key itself is valid and only lacks a permission."""
 
 
-class Unknown(Trouble):
+class Unknown(RequestError):
     """Stripe says that the resource does not exist. `param` is the request parameter that named it, if any."""
 
     def __init__(self, detail: str, param: str | None) -> None:
-        super().__init__(detail, again=False)
+        super().__init__(detail, retryable=False)
         self.param = param
 
 
@@ -53,7 +53,7 @@ class StripeGet:
         version: str,
         per_second: int,
         in_flight: int,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         credentials_name: str,
         allow_private: bool = False,
     ) -> None:
@@ -70,7 +70,7 @@ class StripeGet:
             system=system,
             base_url=base_url,
             in_flight=in_flight,
-            patience=patience,
+            retry_policy=retry_policy,
             request_id_header="Request-Id",
             retry_statuses=frozenset({_CONFLICT}),
             should_retry_header="Stripe-Should-Retry",
@@ -89,26 +89,26 @@ class StripeGet:
     def get(self, path: str, params: Params, read: Callable[[Object], T], *, end: float, stop: Stop) -> T:
         """`read` of the response body; a body that it rejects with WireError is requested again.
 
-        `end`: the deadline (time.monotonic). `stop`: whether to stop retrying after this failure. Raises Trouble.
+        `end`: the deadline (time.monotonic). `stop`: whether to stop retrying after this failure. Raises RequestError.
         """
         target = f"{path}?{urlencode(params, doseq=True)}" if params else path
         for attempt in self._http.attempts(end=end, stop=stop):
             with attempt:
                 if not self._rate.acquire("all", end - time.monotonic()):
-                    raise Trouble("no time was left within its requests per second", again=False)
+                    raise RequestError("no time was left within its requests per second", retryable=False)
                 reply = self._http.get(target, headers=self._headers, end=end)
                 if reply.status != _OK or reply.body is None:
                     _refuse(reply)
                 try:
                     return read(reply.body)
                 except WireError as error:
-                    raise Trouble(reply.named(f"HTTP 200, but {error}"), again=True) from None
+                    raise RequestError(reply.named(f"HTTP 200, but {error}"), retryable=True) from None
         raise AssertionError("there is at least one attempt, and the last one raises")
 
 
-def default_patience() -> Patience:
+def default_retry_policy() -> RetryPolicy:
     """Longer limits than the default: a page of a hundred invoices may take a while."""
-    return Patience(attempts=6, read=timedelta(seconds=30), request=timedelta(seconds=60))
+    return RetryPolicy(attempts=6, read=timedelta(seconds=30), request=timedelta(seconds=60))
 
 
 def _refuse(reply: Reply) -> NoReturn:
@@ -120,7 +120,7 @@ def _refuse(reply: Reply) -> NoReturn:
     if reply.status in (_BAD_REQUEST, _NOT_FOUND) and code == "resource_missing":
         raise Unknown(detail, param)
     # Older API versions answer 400 where newer ones answer 429.
-    raise Trouble(detail, again=reply.status == _BAD_REQUEST and code == "rate_limit")
+    raise RequestError(detail, retryable=reply.status == _BAD_REQUEST and code == "rate_limit")
 
 
 def _is_test_key(key: str) -> bool | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self, TypeVar
 
-from credit_pipeline.adapters.billing.http.client import Patience, Reply, Trouble, host_name
+from credit_pipeline.adapters.billing.http.client import Reply, RequestError, RetryPolicy, host_name
 from credit_pipeline.adapters.billing.http.fan_out import FanOut
 from credit_pipeline.adapters.billing.http.rate_limits import RatePerId
 from credit_pipeline.adapters.billing.http.token import TokenHttp
@@ -59,7 +59,7 @@ class WixBilling:
         per_minute_per_instance: int = 200,
         deadline: timedelta = timedelta(minutes=15),
         breaker: int = 5,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         allow_private: bool = False,
         base_url_name: str = "its base URL",
         credentials_name: str = "the app id and the app secret",
@@ -80,7 +80,7 @@ class WixBilling:
             system=system,
             base_url=base_url,
             in_flight=in_flight,
-            patience=patience or Patience(),
+            retry_policy=retry_policy or RetryPolicy(),
             token_path=wix_wire.TOKEN_PATH,
             request_id_header=wix_wire.REQUEST_ID_HEADER,
             allow_private=allow_private,
@@ -124,7 +124,7 @@ class WixBilling:
                 f"{self._system}: the billing API at {self._http.host} refuses the app's credentials: "
                 f"correct {self._credentials_name}"
             )
-        if isinstance(fan.fatal, Trouble):
+        if isinstance(fan.fatal, RequestError):
             raise SourceError(
                 f"{self._system}: the billing API at {self._http.host} cannot be reached ({fan.fatal}): "
                 f"start it or correct {self._base_url_name}"
@@ -145,10 +145,10 @@ class WixBilling:
         except _Refused as refused:
             fan.stop(refused)
             return unanswered(billing_id, "the app's credentials are refused")
-        except Trouble as trouble:
-            if trouble.unreachable and fan.answered == 0:
-                fan.stop(trouble)
-            return unanswered(billing_id, str(trouble))
+        except RequestError as error:
+            if error.unreachable and fan.answered == 0:
+                fan.stop(error)
+            return unanswered(billing_id, str(error))
 
     def _read_instance(self, billing_id: BillingId, fan: FanOut) -> dict[str, Any]:
         reply, row = self._get_instance(billing_id, self._token(billing_id, fan), fan)
@@ -202,17 +202,17 @@ class WixBilling:
 
     def _wait_for_rate(self, billing_id: BillingId, fan: FanOut) -> None:
         if not self._rate.acquire(str(billing_id), fan.end - time.monotonic()):
-            raise Trouble("its requests per minute are used up", again=False)
+            raise RequestError("its requests per minute are used up", retryable=False)
 
 
 def _parsed(reply: Reply, parse: Callable[[Mapping[str, Any]], T]) -> T | None:
-    """The parsed body of a 200, else None. Raises a retryable Trouble if the body has another shape."""
+    """The parsed body of a 200, else None. Raises a retryable RequestError if the body has another shape."""
     if reply.status != _OK or reply.body is None:
         return None
     try:
         return parse(reply.body)
     except WireError as error:
-        raise Trouble(f"HTTP 200, but {error}", again=True) from None
+        raise RequestError(f"HTTP 200, but {error}", retryable=True) from None
 
 
 def _refuse_token(reply: Reply) -> NoReturn:
