@@ -38,11 +38,6 @@ class PlanReport:
         moving = {"changed", "would_change"}
         return sum(row.correction.delta for row in self.plan.rows if self.outcome(row) in moving)
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to act on: every row changed, or was already applied."""
-        return not self.failures and set(self.outcomes) <= {"changed", "noop_already_applied"}
-
     def as_json(self) -> dict[str, Any]:
         """The JSON object of the command."""
         return {

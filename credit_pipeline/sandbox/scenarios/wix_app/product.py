@@ -4,7 +4,6 @@ It writes product tables as the product does.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from importlib.resources import files
 
 import psycopg
@@ -96,8 +95,3 @@ class WixApp:
         row = self._connection.execute(query.encode(), parameters).fetchone()
         assert row is not None
         return int(row[0])
-
-
-def rows_at(states: Mapping[str, State], at: datetime) -> Iterator[Row]:
-    """States as rows written at one moment."""
-    return ((account, state, at) for account, state in states.items())
