@@ -1,7 +1,6 @@
 """One account → its findings, its corrections, its mark (semantics §5–§8). Pure: `now` and all facts are given.
 
-The order of asking is here for a counter, and in classify_ledger.py for a ledger.
-The screen (services) only drops accounts for which this would find nothing.
+The screen only drops accounts for which this would find nothing.
 """
 
 from dataclasses import replace

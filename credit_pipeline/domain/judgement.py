@@ -1,4 +1,4 @@
-"""What one subject came to: findings, corrections, mark, as values. How it comes to that is classify.py's."""
+"""What one subject came to: findings, corrections, mark, as values."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""The use cases, written against ports: collect, reconcile, correct, explain."""
+"""The use cases, written against ports. No SQL, no HTTP, no Dagster."""

@@ -170,7 +170,7 @@ class _Batches:
         self._at_once = CONFIRMED_AT_ONCE
 
     def confirm(self) -> Confirmed:
-        """The next rows that billing confirms: none only where no row is left. Those it does not confirm are held."""
+        """Confirm the next rows with billing; empty only if no row is left. Rows that it does not confirm are held."""
         while self._rows and not (self._next() and self._fresh()):
             now = self._clock()
             asked = list(self._rows.values())[: self._at_once]

@@ -1,7 +1,4 @@
-"""One system's open connections, for the length of a run. Adapters implement what they promise.
-
-The promises are in `source_ports`, `memory_ports`, `plan_ports`, `inbox_ports`, `alert_ports` and `lifecycle_ports`.
-"""
+"""One system's open connections for the length of a run. Adapters implement the ports."""
 
 from dataclasses import dataclass
 

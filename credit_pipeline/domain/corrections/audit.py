@@ -1,7 +1,4 @@
-"""The audit as values: its rows, what must agree with them, heads noted elsewhere, and what was found wrong.
-
-Reading them is the adapters'; whether they agree is judged in `services/audit.py`.
-"""
+"""The audit as values: its rows, what must agree with them, heads noted elsewhere, and what was found wrong."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

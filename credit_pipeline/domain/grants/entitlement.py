@@ -1,7 +1,4 @@
-"""One entitlement as a value: which grant is due, since when, by what its transaction is known (semantics §5).
-
-Which of them an account has is entitlements.py's.
-"""
+"""One entitlement as a value: which grant is due, since when, by what its transaction is known (semantics §5)."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,6 @@
 """What a ledger account is entitled to: one grant per plan and period that billing was paid for (semantics §5, §6).
 
-Billing's own words about periods and invoice lines become Entitlements here. Whether the ledger holds their grants is
-matching.py's, what follows from that is ledger_findings.py's.
+Billing's own words about periods and invoice lines become Entitlements here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Reading an account's remembered states: what changed since when, which grant keys are held, what moved unexplained.
 
-Pure functions over Memory. Deciding what to do about it is proof.py's, events.py's and classify.py's.
+Pure functions over Memory; decides nothing.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """A subscription's invoice lines in order: what was billed from when to when, and which plan it was in between.
 
-Facts in another order, no judgement: what each stretch entitles to is entitlements.py's.
+Facts in another order, no judgement.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,4 @@
-"""What the ledger's grants say, held against what billing was paid for: missing, lost, twice, wrong, unexplained.
-
-Whether a missing one is proven is grant_proof.py's, what stands in the balance is balance_findings.py's, and what may
-be done about a finding is decide_ledger.py's.
-"""
+"""What the ledger's grants say, held against what billing was paid for: missing, lost, twice, wrong, unexplained."""
 
 import re
 from collections.abc import Iterator

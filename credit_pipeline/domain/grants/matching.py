@@ -1,6 +1,6 @@
 """Which transaction is which grant: entries matched one-to-one to entitlements (semantics §5, ledger).
 
-By reference first; then by time, the exact amount first. What a match or its absence means is ledger_findings.py's.
+By reference first; then by time, the exact amount first.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Plan-scope guards: may this plan be applied at all? All are asked, all failures are collected (semantics §9).
 
-They count only the rows this apply would write. What holds a single row is in `row_guards.py`, and what protects a row
-(loss, key, stale) stands in the write path, under its locks. A refusal says n/N, %, the limit and what to type.
+They count only the rows that this apply would write. What protects a single row (loss, key, stale) is repeated in the
+write path, under its locks. A refusal says n/N, %, the limit and what to type.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

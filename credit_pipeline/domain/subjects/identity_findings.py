@@ -1,7 +1,5 @@
 """Who a ledger's subject is: conflicts, shared accounts, missing links, orphans (semantics §4), and what may be linked.
 
-Evidence is read in identity.py's words. What the subject pays for is subscription_state.py's.
-
 The rule that protects a customer: with a doubt about who somebody is, nothing at all is corrected, and only evidence of
 the subscription's own metadata is ever written into the mapping table, never the same id, never an e-mail address.
 """

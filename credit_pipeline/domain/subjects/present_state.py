@@ -1,7 +1,4 @@
-"""What the present state of an account says, given the events already found (semantics §6). Unknowns come first.
-
-Whether a grant is owed is proof.py's; what may be done about a finding is decide.py's.
-"""
+"""What the present state of an account says, given the events already found (semantics §6). Unknowns come first."""
 
 from datetime import datetime
 from typing import Any

@@ -1,8 +1,7 @@
 """Which of a subject's subscriptions it is judged on, and whether the product's row agrees with it (semantics §3, §6).
 
-For ledgers, where one user may have several subscriptions and the label is a row of its own. Whether the period's
-credits came is not asked here, and whether the subject is who it seems is identity_findings.py's: what this room
-proposes is written only where that one has no doubt. Nothing here moves credits.
+For ledgers, where one user may have several subscriptions and the label is a row of its own. Its
+proposals are written only where the subject's identity is not in doubt. Nothing here moves credits.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""What people are told and how it reaches them: the text of an alert, and the way from the outbox to every sink.
+"""Alerts: their text, and their delivery from the outbox to every sink.
 
 Texts are made of counts, codes, our own words and the next command. Whatever else an alert carries is left out, so no
-message can name a customer. Where alerts wait is `adapters/outbox.py`, where they go `adapters/alert_sinks.py`.
+message can name a customer.
 """
 
 import re

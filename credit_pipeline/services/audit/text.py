@@ -1,7 +1,4 @@
-"""The text of an audit row, read as the database reads it: the one thing of a row that is hashed.
-
-What it must agree with is judged in `audit.py`.
-"""
+"""The text of an audit row, parsed as the database parses it. It is the part of a row that is hashed."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Collecting: reads the store and billing once and keeps both as immutable snapshots. Nothing is judged here."""
+"""Reads the store and billing once and keeps both as immutable snapshots. Nothing is judged here."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,8 @@ def collect_balances(
 
 
 def collect_identities(gateways: Gateways, *, run_id: str, now: datetime) -> Snapshot | None:
-    """Every user of the authentication system, always all of them: whose an account is, other users tell as well.
+    """All users of the authentication system, even for a few accounts: who owns an account depends on other users'
+    claims.
 
     None for a store whose ids are the ids at billing.
     """
@@ -46,9 +47,9 @@ def collect_subscriptions(
     accounts: Sequence[AccountId] | None = None,
     progress: Progress | None = None,
 ) -> Snapshot:
-    """What billing says: a provider with a list is asked for all there is, one without about every account read.
+    """What billing says: everything, where the provider has a list, else the answer about each account that was read.
 
-    With `accounts`, a provider with a list is asked for their customers alone, where all of them are known.
+    With `accounts`, only their customers are listed, if all of them are known.
     """
     began = time.monotonic()
     ids: Sequence[BillingId] | None
@@ -77,7 +78,7 @@ SELECT DISTINCT c.billing_id FROM wanted AS w LEFT JOIN claim AS c USING (accoun
 def customers_of(identities: pa.Table, accounts: Iterable[AccountId]) -> list[BillingId] | None:
     """The customers of these accounts, by the local rows of all users that any layer maps to them.
 
-    None where one of the users or accounts has none: only the whole list can tell whether somebody pays for it.
+    None if a user or account has no customer: then only the whole list shows whether somebody pays for it.
     """
     wanted = pa.table({"account": pa.array(list(dict.fromkeys(accounts)), pa.string())})
     with duckdb.connect(":memory:", config={"threads": 2}) as db:

@@ -1,5 +1,5 @@
-"""What is read from the outside: billing, the product's store, and the archive of what they said. Nothing is written
-but the archive. Tables have the schemas of `tables.py`.
+"""What is read from the outside: billing, the product's store, and the archive of what they said. Only the archive is
+written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """What a billing pull brought, and how sure we are that it is all of it.
+    """The result of a billing pull, and how well it is proven to be complete.
 
     `enumerated` is False where the provider's listing did not end by its own end mark, or the pull was given up.
     `problems` are sentences for a person, already without secrets.
@@ -33,7 +33,7 @@ class Pull:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One immutable Parquet file: what a source said, when, and how sure we are that it is all of it.
+    """One immutable Parquet file: what a source said, when, and how well it is proven to be complete.
 
     `as_of` is when the read began, `finished_at` when it ended (the age guard counts from there).
     """
@@ -104,8 +104,9 @@ class Billing(Protocol):
         ...
 
     def identity(self) -> Mapping[str, str]:
-        """Whose account at the provider this is, as names and values without a secret: account, livemode, app id,
-        host, a digest of the key. What `init` pins. Raises SourceError where it cannot be told."""
+        """Identifies the account at the provider, as names and values without a secret: account, livemode, app
+        id, host, a digest of the key. `init` pins it. Raises SourceError if the provider does not say.
+        """
         ...
 
 

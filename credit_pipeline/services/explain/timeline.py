@@ -1,6 +1,6 @@
 """One account's story as sentences in time order: what was seen, what billing said, what was granted and corrected.
 
-Pure over what `explain.py` collected. Times are UTC.
+Pure. Times are UTC.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

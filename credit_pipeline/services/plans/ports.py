@@ -79,7 +79,7 @@ class Selection:
 
 
 class AuditSnapshot(Protocol):
-    """The audit of one system and what must agree with it, of one moment. Each iterator is read once, row by row."""
+    """A consistent snapshot of one system's audit and of what must agree with it. Each iterator is read once."""
 
     def head(self) -> tuple[int, str]:
         """The chain's head as the database has it: (sequence number, hash)."""
@@ -102,7 +102,7 @@ class AuditSnapshot(Protocol):
         ...
 
     def plans(self, plan_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        """These saved plans without their rows, oldest first."""
+        """These saved plans without rows, oldest first."""
         ...
 
     def approvals(self, plan_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
@@ -186,12 +186,14 @@ class PlanStore(Protocol):
         ...
 
     def invariants(self, plan_id: str) -> Mapping[str, int]:
-        """What must hold between two batches: a true sentence's name -> in how many rows it is untrue, 0 included."""
+        """Invariants between two batches: name -> number of rows that break it, 0 included."""
         ...
 
     def note_apply(self, plan_id: str, failure: str | None) -> bool:
-        """Notes how an apply ended: None is good and ends the count. True where this failure was the last that is
-        allowed in a row, so that it stopped the system."""
+        """Stores how an apply ended; None means success and resets the count.
+
+        True if this failure was the last allowed in a row and stopped the system.
+        """
         ...
 
     def audit(

@@ -1,4 +1,4 @@
-"""What a plan came to, as the JSON object of `fix`, `apply` and `undo`. Outcomes add up to the rows."""
+"""The result of a plan, as the JSON object of `fix`, `apply` and `undo`. Outcomes add up to the rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class PlanReport:
         }
 
     def _undo(self) -> dict[str, Any]:
-        """What only an undo has: the plan it takes back, and what else is to be said."""
+        """Keys that only an undo has: the plan it takes back, and notes."""
         told: Mapping[str, Any] = self.plan.facts.get("undo", {})
         return {"undoes": self.plan.undoes, "notes": told.get("notes", [])} if self.plan.undoes else {}
 
@@ -83,7 +83,7 @@ class PlanReport:
         }
 
     def _shortfall(self, rows: Sequence[PlanRow]) -> dict[str, int]:
-        """Credits that these rows of an undo can no longer take back: they were spent meanwhile."""
+        """Credits that these rows of an undo cannot take back, because they were spent."""
         known: Mapping[str, int] = self.plan.facts.get("undo", {}).get("shortfall", {})
         return {"shortfall": sum(known.get(str(row.seq), 0) for row in rows)} if self.plan.undoes else {}
 

@@ -1,7 +1,7 @@
-"""From an applied plan to the plan that takes it back: its audit rows, the store as it stands, what compensates.
+"""Turns an applied plan into a plan that takes it back, from its audit rows and the present state of the store.
 
-What a compensation is stands in `domain/undo.py`. Approving and applying it is the same as for any plan (`correct.py`),
-but that billing is not asked: the reason is the audit, whatever is billed by now.
+It is approved and applied like any plan, except that billing is not asked: the reason is the audit, whatever is billed
+now.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensations:
-    """What taking back a plan would do now. No row and a note where nothing is left to take back."""
+    """What an undo would do now. Without rows, the notes say why nothing is left to take back."""
 
     undone: SavedPlan
     rows: tuple[Undoing, ...]
@@ -77,9 +77,9 @@ def propose_undo(
     now: datetime,
     run_id: str,
 ) -> tuple[SavedPlan | None, tuple[str, ...]]:
-    """The saved plan that takes the other one back, and what is to be said about it; no plan where nothing is left.
+    """The saved plan that takes the other one back, with notes; no plan if nothing is left.
 
-    The same undo that waits already, asked for again, is that plan: its approval is not lost.
+    If the same undo is already waiting, that plan is returned, so that its approval is not lost.
     """
     found = compensations(system, gateways, plan_id, accounts)
     if not found.rows:
@@ -162,7 +162,7 @@ def _change(row: Row, meant: Correction) -> Change:
 
 
 def _later(since: Sequence[Row], waiting: set[int]) -> defaultdict[AccountId, list[Later]]:
-    """What we did to the accounts afterwards and stands, newest first; what is or was taken back does not."""
+    """Our later changes of the accounts that are still in effect, newest first."""
     standing = in_effect((row["seq"], row["keys"]) for row in since) - waiting
     first: dict[str, int] = {}
     later: defaultdict[AccountId, list[Later]] = defaultdict(list)
@@ -177,7 +177,7 @@ def _later(since: Sequence[Row], waiting: set[int]) -> defaultdict[AccountId, li
 
 
 def _standing(system: CreditSystem, gateways: Gateways, accounts: Sequence[AccountId]) -> dict[AccountId, Standing]:
-    """The accounts as the store holds them now; those without a total are left out as if they were gone."""
+    """The accounts as the store holds them now, without those that have no total."""
     rows = gateways.store.read(accounts).to_pylist()
     return {
         AccountId(row["account_id"]): Standing(
@@ -190,7 +190,7 @@ def _standing(system: CreditSystem, gateways: Gateways, accounts: Sequence[Accou
 
 
 def _waiting(gateways: Gateways, plan_id: str, rows: Sequence[PlanRow], now: datetime) -> SavedPlan | None:
-    """The undo of which exactly these rows wait, made for the same labels and totals; one that was interrupted too."""
+    """The waiting or interrupted undo with exactly these rows, made for the same labels and totals."""
     for known in gateways.plans.plans():
         still = GOOD_FOR.get(known.state)
         if known.undoes == plan_id and still is not None and now - known.created_at < still:

@@ -1,4 +1,4 @@
-"""Screened rows → Account objects for the pure judgement. Reads memory, decides nothing."""
+"""Turns screened rows into Account objects for the pure judgement. Reads the memory, decides nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

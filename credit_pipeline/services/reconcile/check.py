@@ -24,7 +24,7 @@ def check(
     keep_all: bool = False,
     subscriptions: Snapshot | None = None,
 ) -> Report:
-    """The mismatch report as of `now`, remembered where the whole population was read.
+    """The mismatch report as of `now`. It is remembered if the whole population was read.
 
     With `subscriptions`, an earlier pull from the archive is taken and billing is not asked.
     """

@@ -1,7 +1,7 @@
-"""The catalogue that a judgement goes by: the amounts pinned in the database, and what older periods were sold with.
+"""The catalogue in force: the amounts pinned in the database, and those of older periods.
 
-A changed amount in defs.yaml counts from the moment a person accepts it, for periods that start later. Were it to count
-at once, every customer of a plan that was raised would look robbed. That grants are halted meanwhile is `correct.py`'s.
+A changed amount in defs.yaml applies from the moment a person accepts it, to periods that start later. If it applied at
+once, every customer of a raised plan would look short of credits.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from credit_pipeline.services.gateways import Gateways
 
 
 def in_force(system: CreditSystem, gateways: Gateways) -> CreditSystem:
-    """The system with the amounts that are in force; as it is where nothing is pinned."""
+    """The system with the amounts in force; unchanged if nothing is pinned."""
     if not gateways.memory.installed():
         return system
     pinned, former = gateways.plans.pinned(), gateways.plans.former()
@@ -25,7 +25,7 @@ def in_force(system: CreditSystem, gateways: Gateways) -> CreditSystem:
 
 
 def not_in_force(system: CreditSystem, judged_by: CreditSystem, gateways: Gateways) -> Iterator[str]:
-    """A sentence for each plan of defs.yaml that is not pinned, or whose amount there nobody accepted."""
+    """One sentence per plan of defs.yaml that is not pinned, or whose amount was not accepted."""
     pinned = gateways.plans.pinned() if gateways.memory.installed() else {}
     for plan in system.catalogue.plans:
         if pinned and plan.name not in pinned and not plan.free:

@@ -1,4 +1,4 @@
-"""What a listing provider calls plans → our plans, once per distinct word of a pull (semantics §3).
+"""Resolves a listing provider's plan names to our plans, once per distinct name in a pull (semantics §3).
 
 A subscription names its plan by id, lookup key and metadata, its invoices by the id alone: what the id of a price means
 is therefore learnt from the subscriptions of the same pull.

@@ -1,4 +1,4 @@
-"""What earlier runs left behind, and what a complete collection leaves: the port of our memory."""
+"""The port of the memory: what earlier complete collections saw."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class CollectionRecord:
 
 
 class MemoryStore(Protocol):
-    """What we remember, in our own schema. One system per instance."""
+    """The memory of one system, in our own schema."""
 
     def installed(self) -> bool:
         """Whether `init` has been run for this system."""
@@ -42,7 +42,7 @@ class MemoryStore(Protocol):
         ...
 
     def remembered(self, accounts: Sequence[AccountId], now: datetime) -> Mapping[AccountId, Memory]:
-        """All that is remembered of these accounts. Every account asked for is in the answer."""
+        """Everything remembered of these accounts. The answer has an entry for every account."""
         ...
 
     def watched(self) -> frozenset[AccountId]:

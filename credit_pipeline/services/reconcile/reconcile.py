@@ -1,4 +1,4 @@
-"""The use case of the house: two snapshots and the memory → the mismatch report, and the memory of it.
+"""Compares two snapshots with the memory: the mismatch report, and what is remembered of it.
 
 Screen, then judge: the set-based screen drops the provably healthy, the pure classify() judges the rest. What was
 seen is remembered only after a complete collection of the whole population.
@@ -46,7 +46,7 @@ def reconcile(
 ) -> Report:
     """Compare, judge, remember. With `accounts` only those are judged and nothing is remembered.
 
-    A ledger needs `identities`. `observations` is where they come from if somebody is reading them already.
+    A ledger needs `identities`. `observations` returns them if they are already being read.
     """
     log = DecisionLog(system.name)
     log.started()

@@ -1,4 +1,4 @@
-"""What a run leaves behind: observations of the judged accounts and their findings, as the memory stores them."""
+"""What a run remembers: observations of the judged accounts, and their findings."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ from credit_pipeline.services.reconcile.ports import CollectionRecord
 
 
 def observations_of(judged: Sequence[Judgement], now: datetime, last: CollectionRecord | None) -> pa.Table:
-    """What is to be remembered of the suspects; the memory keeps only what differs."""
+    """Observations of the suspects; the memory stores only changes."""
     rows = [row for judgement in judged if (row := _observation(judgement, now, last))]
     return pa.Table.from_pylist(rows, schema=pa.schema([f.with_nullable(True) for f in OBSERVATIONS]))
 

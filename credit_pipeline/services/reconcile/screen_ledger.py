@@ -1,7 +1,7 @@
 """Screen, then judge, for ledgers: joins users, accounts and customers into subjects and drops the provably healthy.
 
 Files of statements do it set by set over the snapshots, for millions; what a word for a plan means is resolved here,
-once per distinct word. Decides nothing else. Accounts are made of the suspects by `subjects.py`.
+once per distinct word. Decides nothing else.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Rows of suspects → Account objects for the pure judgement of a ledger: who, what billed, what held, what remembered.
 
-Who belongs to a subject is found by `subjects.sql`, and who is a suspect by `screen_ledger.py`. Decides nothing.
+Decides nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

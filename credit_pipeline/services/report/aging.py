@@ -1,4 +1,4 @@
-"""How long findings have waited, in the four steps by which a person sorts them. The life of a finding is elsewhere."""
+"""How long findings have waited, in four aging buckets."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ WORDS: Mapping[str, str] = {
 
 
 def step(age: timedelta) -> str:
-    """The step of one wait; a whole day is the second."""
+    """The bucket of one wait; exactly one day belongs to the second."""
     for name, following in pairwise(STEPS):
         if age < STEPS[following]:
             return name
@@ -30,11 +30,11 @@ def step(age: timedelta) -> str:
 
 
 def by_age(ages: Iterable[timedelta]) -> dict[str, int]:
-    """Step → how many waits are in it, every step named."""
+    """Bucket → number of waits, empty buckets included."""
     counted = Counter(map(step, ages))
     return {name: counted[name] for name in STEPS}
 
 
 def spoken(steps: Mapping[str, int]) -> str:
-    """`12 under 24 h, 3 over 30 days`: the steps that hold any."""
+    """`12 under 24 h, 3 over 30 days`: the buckets that are not empty."""
     return ", ".join(f"{count:,} {WORDS[name]}" for name, count in steps.items() if count)

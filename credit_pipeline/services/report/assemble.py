@@ -1,4 +1,4 @@
-"""Judgements and counts → the Report a person reads. Decides nothing."""
+"""Puts the report together from judgements and counts. Decides nothing."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from credit_pipeline.services.report.report import Report, Source, facts_record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One reconciliation in hand: its sources, its memory, what the screen left and how that was judged."""
+    """One reconciliation in progress: sources, memory, suspects and judgements."""
 
     system: CreditSystem
     gateways: Gateways
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
-        """All that this run rests on."""
+        """The snapshots of this run."""
         return tuple(filter(None, (self.balances, self.identities, self.subscriptions)))
 
     @property
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """Why source or store are not complete enough to remember or correct anything by them."""
+        """Why source or store are too incomplete to remember or correct anything."""
         return tuple(f.sentence for f in judge_collection(self.facts, self.system.policy.limits).failures)
 
     @property
@@ -87,7 +87,7 @@ class Run:
         )
 
     def ages(self, wrong: Sequence[Judgement]) -> Mapping[str, int]:
-        """How long what somebody is to act on has waited, since its current opening."""
+        """Waits of the findings to act on, counted from their current opening."""
         if self.memory is None:
             return {}
         return by_age(self.now - (_opened(one) or self.now) for one in wrong if one.lane is not Lane.NONE)
@@ -121,7 +121,7 @@ class Run:
 
 
 def _webhooks(gateways: Gateways) -> Mapping[str, int]:
-    """Records by code, of which none is a subject; empty where none are kept."""
+    """Webhook records by code; they are no subjects. Empty where none are kept."""
     return gateways.inbox.counts() if gateways.inbox is not None and gateways.inbox.installed() else {}
 
 
@@ -206,7 +206,7 @@ def _opened(judgement: Judgement) -> datetime | None:
 
 
 def _notices(run: Run) -> Iterator[str]:
-    """What a person should know besides the accounts: rules that hold everything back, catalogues that disagree."""
+    """Notices about the system as a whole: grants that are halted, catalogues that disagree."""
     system = run.system
     name = system.name
     if run.memory is None:

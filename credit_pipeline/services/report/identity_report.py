@@ -1,6 +1,6 @@
 """The ID-mapping report: who is mapped by which layer, who is not, and what belongs to nobody (semantics §4).
 
-Set-based over three snapshots, for all users, paid or not. It shows; what may be written is the judgement's to say.
+Set-based over three snapshots, for all users, paid or not. Writes nothing.
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityReport:
-    """All users by layer and state. Users by layer add up to `users`, users by state as well."""
+    """All users by layer and by state; each of both adds up to `users`."""
 
     system: str
     as_of: str

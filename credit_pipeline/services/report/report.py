@@ -12,7 +12,7 @@ from credit_pipeline.domain.mismatch import Mismatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What the provider's answer was worth."""
+    """Completeness of the provider's answer."""
 
     provider: str
     complete: bool
@@ -68,7 +68,7 @@ class Report:
         return fields
 
     def to_record(self) -> dict[str, Any]:
-        """All of it, corrections included, as JSON: what is kept between two assets."""
+        """The whole report as JSON, corrections included: stored between two assets."""
         return self.as_json() | {"corrections": [correction_fields(c) for c in self.corrections]}
 
     @classmethod
@@ -90,7 +90,7 @@ _MISMATCH = (
 
 
 def _mismatch_json(mismatch: Mismatch, history: str) -> dict[str, Any]:
-    """A mismatch in the JSON of `check`. Where nothing is remembered, nobody knows since when it is open."""
+    """A mismatch in the JSON of `check`. Without a memory, it is unknown since when it has been open."""
     return {name: getattr(mismatch, name) for name in _MISMATCH} | {
         "first_seen": mismatch.first_seen.isoformat(),
         "aged": mismatch.aged,
@@ -114,6 +114,6 @@ def facts_record(facts: PlanFacts) -> dict[str, Any]:
 
 
 def facts_from(record: Mapping[str, Any]) -> PlanFacts:
-    """The inverse of facts_record; what else is stored with a plan is no fact for the guards."""
+    """The inverse of facts_record; ignores what else is stored with a plan."""
     known = {name: record[name] for name in PlanFacts.__dataclass_fields__ if name in record}
     return PlanFacts(**{**known, "finished_at": datetime.fromisoformat(record["finished_at"])})

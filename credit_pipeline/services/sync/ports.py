@@ -1,7 +1,7 @@
-"""What the doors of the product need from the outside: failed webhooks and requests for a sync, beside their promises.
+"""Ports for failed webhooks and sync requests.
 
-A record is claimed before it is worked on, and a claim is only good together with its attempt: whoever comes back after
-somebody else took the record over changes nothing.
+A record is claimed before it is processed. A claim is valid for one attempt only: a worker that returns after another
+one took the record over changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
-    """What a webhook's body says. It is never believed: it only names whose state is to be read again."""
+    """What a webhook's body says. It is a hint only: it names the account whose state is read again."""
 
     type: str | None = None
     names: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class WebhookRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """What came of an attempt. `failed` is tried again until its attempts are used up, and dead then."""
+    """The result of an attempt. `failed` is retried until the attempts are used up, then dead."""
 
     state: RecordState
     sentence: str
@@ -79,7 +79,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownWebhook:
-    """A record as a person sees it. `said` is what came of its last attempt."""
+    """A record as shown to people. `said` is the result of its last attempt."""
 
     record: int
     provider: str
@@ -106,7 +106,7 @@ class UndeliveredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undelivered:
-    """What billing listed of a stretch of time, oldest first. `doubts` say why it may not be all."""
+    """The events that billing listed for a time span, oldest first. `doubts` say why they may be incomplete."""
 
     events: tuple[UndeliveredEvent, ...]
     doubts: tuple[str, ...] = ()
@@ -119,7 +119,8 @@ class EventSource(Protocol):
     """A billing provider that lists the events which it could not deliver."""
 
     def undelivered(self, oldest: datetime, newest: datetime, within: timedelta) -> Undelivered:
-        """Those created from `oldest` to `newest`, both included, to the second; asked for so long at most.
+        """Events created from `oldest` to `newest`, both included, to the second; `within` limits how long this
+        may take.
 
         Raises SourceError where billing cannot be reached, refuses the key, or answered nothing at all.
         """
@@ -134,20 +135,22 @@ class Inbox(Protocol):
         ...
 
     def keep(self, events: Sequence[UndeliveredEvent], pulled_at: datetime) -> int:
-        """Keeps events that the product never had, each once, whoever hands it over. Returns how many were new."""
+        """Stores undelivered events, each once. Returns how many were new."""
         ...
 
     def claim(self, by: str, limit: int = BATCH) -> Sequence[Claim]:
-        """At most `limit` records that are due, longest due first, each by one caller alone. Brings the product's own
-        failed records in before, and takes over those whose claim is older than ten minutes."""
+        """Claims at most `limit` due records, longest due first, each for one caller only.
+
+        First copies the product's own failed records in, and takes over claims older than ten minutes.
+        """
         ...
 
     def hold(self, claims: Sequence[Claim]) -> Sequence[WebhookRecord]:
-        """Those of the claims that are still good, for ten minutes from now, with what they say."""
+        """Renews the claims that are still valid, for ten minutes, and returns their records."""
         ...
 
     def settle(self, claim: Claim, settlement: Settlement) -> RecordState | None:
-        """Notes what came of it and returns where the record stands; None where the claim is no longer good."""
+        """Stores the result and returns the record's state; None if the claim is no longer valid."""
         ...
 
     def counts(self) -> Mapping[str, int]:
@@ -159,12 +162,11 @@ class Inbox(Protocol):
         ...
 
     def replay(self, records: Sequence[int], by: str) -> Sequence[Claim]:
-        """Claims these, whatever became of them, with all their attempts before them again; but not one that is
-        claimed."""
+        """Claims these records again with all attempts restored, whatever their state; a claimed one is left alone."""
         ...
 
     def discard(self, records: Sequence[int], who: str, reason: str) -> Sequence[int]:
-        """Ends these without a repair, on record with who and why. Returns which: an ended one stays as it is."""
+        """Ends these without a repair, and stores who and why. Returns those that were not ended before."""
         ...
 
 
@@ -178,7 +180,7 @@ class SyncRequest:
 
 
 class SyncRequests(Protocol):
-    """What the product asked to be looked at now, of one system. Every change is a transaction of its own."""
+    """The product's requests to look at an account now, of one system. Every change is its own transaction."""
 
     def installed(self) -> bool:
         """Whether this installation keeps requests."""
@@ -193,6 +195,8 @@ class SyncRequests(Protocol):
         ...
 
     def settle(self, claim: Claim, outcome: str, sentence: str, *, again: bool) -> bool:
-        """Notes what came of it; `again` has it tried again while attempts are left. False where the claim is no
-        longer good."""
+        """Stores the result; with `again` it is retried while attempts are left.
+
+        False if the claim is no longer valid.
+        """
         ...

@@ -1,7 +1,6 @@
-"""Failed webhooks: whose each one is, a look at that account's present state, and what becomes of the record.
+"""Repairs failed webhooks: finds the account, reads its present state, and settles the record.
 
-The payload is a hint and nothing more, so order, duplicates and forgeries have no effect. What is asked for by request
-is drained here too. The look itself is `sync.py`'s, the records' states are the inbox's.
+The payload is only a hint, so order, duplicates and forgeries have no effect. Sync requests are processed here too.
 """
 
 from collections import Counter
@@ -29,7 +28,7 @@ RENEWED_AFTER = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What one record came to; `state` None: somebody else had taken it over."""
+    """The result of one record; `state` is None if another worker took it over."""
 
     record: int
     attempt: int
@@ -50,7 +49,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """One run's records and what was done at their accounts."""
+    """The records of one run and the outcomes of their accounts."""
 
     records: tuple[Settled, ...] = ()
     accounts: tuple[Synced, ...] = ()
@@ -70,7 +69,7 @@ class Repaired:
 
 
 def repair(sync: Sync, inbox: Inbox, claims: Sequence[Claim]) -> Repaired:
-    """Works the claimed records off, each settled in a transaction of its own.
+    """Process the claimed records; each is settled in its own transaction.
 
     Raises StoreError where the inbox cannot be written: claims left behind are taken over in ten minutes.
     """
@@ -94,7 +93,7 @@ def repair(sync: Sync, inbox: Inbox, claims: Sequence[Claim]) -> Repaired:
 
 
 def drain(sync: Sync, requests: SyncRequests, claims: Sequence[Claim]) -> Repaired:
-    """Works requests for a sync off in the same way."""
+    """Process sync requests in the same way."""
     held = requests.hold(claims)
     whose = _whose(sync, [request.account_id for request in held])
     meant = {request.claim: () if isinstance(whose, str) else whose[request.account_id] for request in held}
@@ -123,7 +122,7 @@ def drain(sync: Sync, requests: SyncRequests, claims: Sequence[Claim]) -> Repair
 
 
 def _without_look(record: WebhookRecord) -> Settlement | None:
-    """The end of a record that names nobody; None where it does."""
+    """How a record ends that names no account; None if it names one."""
     hint = record.hint
     if hint.fault is not None:
         return Settlement(state=RecordState.DEAD, sentence=hint.fault, type=hint.type)
@@ -133,7 +132,7 @@ def _without_look(record: WebhookRecord) -> Settlement | None:
 
 
 def _whose(sync: Sync, names: Sequence[str]) -> Accounts | str:
-    """The accounts meant, or why that cannot be told now."""
+    """The accounts that the record means, or why they cannot be determined now."""
     try:
         return accounts_meant(sync.gateways, names, sync.clock()) if names else {}
     except CreditPipelineError as error:
@@ -147,7 +146,7 @@ def _meant(record: WebhookRecord, whose: Accounts) -> tuple[AccountId, ...]:
 def _looked(
     sync: Sync, queue: Inbox | SyncRequests, claims: Sequence[Claim], meant: Iterable[tuple[AccountId, ...]]
 ) -> Mapping[AccountId, Synced]:
-    """Every account once, however many records name it; the claims are renewed meanwhile."""
+    """Look at every account once, however many records name it, and renew the claims meanwhile."""
     accounts = list(dict.fromkeys(account for accounts in meant for account in accounts))
     renewed = sync.clock()
 
@@ -167,7 +166,7 @@ def _settlements(
     meant: Mapping[Claim, tuple[AccountId, ...]],
     looked: Mapping[AccountId, Synced],
 ) -> Iterator[Settled]:
-    """The oldest record of an account stands for what was done there; others of it are superseded by it."""
+    """The oldest record of an account carries the outcome; its other records are superseded by it."""
     first: dict[tuple[AccountId, ...], int] = {}
     for record in records:
         accounts = meant[record.claim]

@@ -1,6 +1,6 @@
-"""Whose state a name from outside asks for: a webhook's customer or instance, a user of the product, an account itself.
+"""Resolves identifiers from outside to accounts: a webhook's customer or instance, a user, or an account itself.
 
-Names come from hints, so a name nobody goes by is an answer and no error. What is done about the account is elsewhere.
+Identifiers come from hints, so an unknown one returns an empty tuple.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ SELECT DISTINCT w.name, k.account FROM wanted AS w JOIN known AS k USING (name) 
 
 
 def accounts_meant(gateways: Gateways, names: Iterable[str], now: datetime) -> Accounts:
-    """Every name with the accounts of the store that it means. Raises where store or billing cannot be asked."""
+    """Every identifier with the store accounts that it means. Raises if store or billing cannot be asked."""
     given = list(dict.fromkeys(names))
     wanted = list(dict.fromkeys(_canonical(name) for name in given))
     store, found = gateways.store, dict[str, list[str]]()
@@ -49,7 +49,7 @@ def accounts_meant(gateways: Gateways, names: Iterable[str], now: datetime) -> A
 
 
 def _canonical(name: str) -> str:
-    """A uuid as the stores write it: products and providers write one in several ways."""
+    """A uuid in the stores' spelling; products and providers spell uuids in several ways."""
     try:
         return str(UUID(name)) if len(name) in {32, 36, 38} else name
     except ValueError:
@@ -69,7 +69,7 @@ def _claimed(identities: pa.Table, wanted: list[str]) -> dict[str, list[str]]:
 def _by_subscription(
     gateways: Gateways, identities: pa.Table, customers: list[str], now: datetime
 ) -> dict[str, list[str]]:
-    """A customer whom the product does not know yet names its user in the subscription itself: ask billing."""
+    """Ask billing about customers that the product does not know yet: the subscription names the user."""
     if not customers:
         return {}
     rows = gateways.billing.pull([BillingId(customer) for customer in customers], now).table.to_pylist()

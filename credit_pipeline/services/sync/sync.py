@@ -1,7 +1,7 @@
 """One account at a time, now: read its state from both sides, and correct what is proven under the guards.
 
-What a Sync button, a provisioning route, a failed webhook and `credit-pipeline sync` come to. The judgement, the guards
-and the write path are those of every run; nothing settles, and nothing is remembered of so few accounts.
+Used by the Sync button, provisioning routes, failed webhooks and `credit-pipeline sync`. Judgement, guards and write
+path are those of every run; nothing settles, and nothing is remembered.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ from credit_pipeline.services.report.report import Report
 
 
 class SyncOutcome(StrEnum):
-    """What a look at one account came to, best first."""
+    """The outcome of syncing one account, best first."""
 
     IN_ORDER = "in_order"
     CHANGED = "changed"
@@ -50,7 +50,7 @@ ENDS = frozenset({Code.SUBSCRIPTION_ENDED.value, Code.SOURCE_GONE.value})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """One account's look. `delta` is in credits: what was given, or would be."""
+    """The result for one account. `delta` is in credits: given, or would be given."""
 
     account_id: AccountId
     outcome: SyncOutcome
@@ -73,7 +73,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
-    """How accounts are looked at in one run. `person` typed `--live`; `told` hears of every account that is done."""
+    """Syncs accounts in one run. `person`: somebody typed `--live`; `told` is called with every finished account."""
 
     system: CreditSystem
     gateways: Gateways
@@ -84,9 +84,9 @@ class Sync:
     told: Callable[[Synced], None] = lambda _: None
 
     def of(self, accounts: Sequence[AccountId]) -> list[Synced]:
-        """Each account with what came of it, in the order given. One that fails leaves the others alone.
+        """Every account with its result, in the order given. One that fails does not affect the others.
 
-        Raises StoreError where after a write something does not hold that must.
+        Raises StoreError if an invariant is broken after a write.
         """
         looked = {account: self._looked(account, report) for account, report in self._reports(accounts)}
         done = []
@@ -131,7 +131,7 @@ class Sync:
         return Synced(account_id=account, outcome=SyncOutcome.ABSENT, sentence=sentence)
 
     def _looked(self, account: AccountId, report: Report | Synced) -> Report | Synced:
-        """What needs no write is settled; a report with something to write stays one."""
+        """The result, if nothing is to be written; else the report with its corrections."""
         if isinstance(report, Synced):
             return report
         if report.refusals:
@@ -189,7 +189,7 @@ class Sync:
 
 
 class _Broken(StoreError):
-    """What must hold after every write does not: nothing else is written."""
+    """An invariant is broken after a write: nothing else is written."""
 
 
 def _own(report: Report, account: AccountId) -> tuple[Correction, ...]:
@@ -218,7 +218,7 @@ def _of_one(report: Report, account: AccountId) -> Report:
 
 
 def _alone(report: Report, account: AccountId) -> dict[str, Any]:
-    """What the guards judge: this account and nobody else. What it has to be corrected by was answered and known."""
+    """Facts for the guards about this account alone, which was answered and known."""
     one = {
         "population": 1,
         "asked": 1,

@@ -1,7 +1,7 @@
-"""Events that billing could not deliver, brought over as records of failed webhooks. Their repair is `repair.py`'s.
+"""Events that billing could not deliver, brought over as records of failed webhooks.
 
-They are read in stretches, oldest first, so that a long outage is worked off over several looks. An event that is known
-already is not kept again, so stretches may overlap.
+They are read in time spans, oldest first, so that a long outage is processed over several ticks. Known events are not
+stored again, so spans may overlap.
 """
 
 import time
