@@ -90,6 +90,15 @@ class ParquetSnapshots:
         buffer = self._verified(Path(snapshot.path), snapshot.sha256)
         return _without_facts(pq.read_table(pa.BufferReader(buffer)))
 
+    def open(self, path: str | Path) -> Snapshot:
+        """The reference to an archived file, from the file alone. Raises StoreError if it was changed or is missing."""
+        path = Path(path).absolute()
+        buffer = self._verified(path, path.name.split(".")[-2] if path.name.count(".") >= 2 else "")
+        facts = (pq.read_metadata(pa.BufferReader(buffer)).metadata or {}).get(_KEY)
+        if facts is None:
+            raise self._changed(path)
+        return _snapshot(json.loads(facts), path, hashlib.sha256(buffer).hexdigest())
+
     def _verified(self, path: Path, sha256: str) -> pa.Buffer:
         """The file's bytes, memory-mapped, after checking their hash against `sha256` or a prefix of it."""
         try:
