@@ -13,7 +13,7 @@ READY := .venv/.installed-$(HERE)
 QUICK := $(addprefix credit_pipeline_tests/,test_architecture.py test_docs.py config components domain services)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check ui bench calendar house lock
+.PHONY: help demo test quick check ui bench calendar judgements house lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ bench: $(READY) ## run the benchmarks
 
 calendar: $(READY) ## play the sandbox on fifty dates; with ARGS=--cli the command line's tests, for hours
 	@$(BIN)/python -m credit_pipeline_tests.calendar $(ARGS)
+
+judgements: $(READY) ## record judgements as data; ARGS="--against DIR" judges recorded inputs again
+	@$(BIN)/python -m credit_pipeline_tests.judgements $(ARGS)
 
 house: $(READY) ## print files per folder, lines and types; ARGS names another checkout
 	@$(BIN)/python -m credit_pipeline_tests.house $(ARGS)

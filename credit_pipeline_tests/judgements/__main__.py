@@ -1,0 +1,99 @@
+"""`make judgements`: records the judgements of demos, incidents and simulations, replays them, or compares two records.
+
+`--record DIR` plays everything and keeps inputs and outcomes. `--against DIR` has today's code judge recorded inputs
+again. `--compare A B` compares the outcomes of two records of one play. Status 1 where something differs.
+"""
+
+import argparse
+import gzip
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from credit_pipeline_tests.judgements import demos
+from credit_pipeline_tests.judgements.inputs import inputs_of, replayed
+from credit_pipeline_tests.judgements.recorder import FOLDER, outcome
+
+TESTS = Path(__file__).parents[1]
+PLAYED = ("incidents", "simulation")
+
+
+def main() -> int:
+    """Record, replay or compare."""
+    logging.getLogger("credit_pipeline").setLevel(logging.CRITICAL)  # the decisions of a play are not news
+    parser = argparse.ArgumentParser(prog="make judgements", description=__doc__)
+    parser.add_argument("--record", type=Path, metavar="DIR")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--against", type=Path, metavar="DIR")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar="DIR")
+    asked = parser.parse_args()
+    if asked.compare:
+        return compared(*asked.compare)
+    if asked.against:
+        return replay(asked.against)
+    record(asked.record or Path(".credit_pipeline/judgements"), asked.seeds)
+    return 0
+
+
+def record(folder: Path, seeds: int) -> None:
+    """Play the demos in this process, incidents and simulations as tests."""
+    demos.play(folder, range(1, seeds + 1), inputs_of)
+    environment = os.environ | {FOLDER: str(folder.resolve())}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "credit_pipeline_tests.judgements.recorder", "-n", "2"]
+    subprocess.run([*command, *(str(TESTS / name) for name in PLAYED)], env=environment, check=True)
+    print(f"{sum(1 for _ in judgements(folder)):,} judgements in {folder}")
+
+
+def judgements(folder: Path) -> Iterator[dict[str, Any]]:
+    """Every recorded judgement."""
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+
+def replay(folder: Path) -> int:
+    """Judge the recorded inputs again."""
+    count, differing = 0, 0
+    for one in judgements(folder):
+        count += 1
+        now = json.loads(json.dumps(outcome(*replayed(one["inputs"]))))
+        differing += _told(f"{one['origin']} #{one['number']}", one["outcome"], now)
+    print(f"{count:,} judgements replayed, {differing:,} differ")
+    return 1 if differing else 0
+
+
+def compared(one: Path, other: Path) -> int:
+    """The same play, recorded twice."""
+    first, second = ({(j["origin"], j["number"]): j["outcome"] for j in judgements(folder)} for folder in (one, other))
+    differing = sum(_told(f"{key[0]} #{key[1]}", first[key], second[key]) for key in sorted(first.keys() & second))
+    alone = first.keys() ^ second.keys()
+    for key in sorted(alone)[:20]:
+        print(f"only in one record: {key[0]} #{key[1]}")
+    print(
+        f"{len(first.keys() & second):,} judgements compared, {differing:,} differ, {len(alone):,} in one record only"
+    )
+    return 1 if differing or alone else 0
+
+
+def _told(where: str, was: dict[str, Any], now: dict[str, Any]) -> bool:
+    for name in was.keys() | now:
+        if was.get(name) == now.get(name):
+            continue
+        if not isinstance(was.get(name), list):
+            print(f"{where}: {name}: was {was.get(name)}, is {now.get(name)}"[:400])
+            continue
+        before, after = ({json.dumps(entry) for entry in side[name]} for side in (was, now))
+        for entry in sorted(before - after)[:5]:
+            print(f"{where}: {name}: was {entry}"[:400])
+        for entry in sorted(after - before)[:5]:
+            print(f"{where}: {name}: is {entry}"[:400])
+    return was != now
+
+
+if __name__ == "__main__":
+    sys.exit(main())
