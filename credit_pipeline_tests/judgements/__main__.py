@@ -21,6 +21,8 @@ from credit_pipeline_tests.judgements.recorder import FOLDER, outcome
 
 TESTS = Path(__file__).parents[1]
 PLAYED = ("incidents", "simulation")
+SAMPLE = Path(__file__).parent
+"""Where the judgements lie that the suite replays."""
 
 
 def main() -> int:
@@ -31,11 +33,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--against", type=Path, metavar="DIR")
     parser.add_argument("--compare", type=Path, nargs=2, metavar="DIR")
+    parser.add_argument("--sample", type=Path, metavar="DIR", help="renew the judgements that the suite replays")
     asked = parser.parse_args()
     if asked.compare:
         return compared(*asked.compare)
     if asked.against:
         return replay(asked.against)
+    if asked.sample:
+        sample(asked.sample)
+        return 0
     record(asked.record or Path(".credit_pipeline/judgements"), asked.seeds)
     return 0
 
@@ -54,6 +60,18 @@ def judgements(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield from map(json.loads, file)
+
+
+def sample(folder: Path) -> None:
+    """Keep each judgement that shows a code in a lane, or a kind of step, that none before it showed."""
+    seen: set[str] = set()
+    with gzip.open(SAMPLE / "sample.jsonl.gz", "wt", encoding="utf-8") as file:
+        for one in judgements(folder):
+            found = {f"{code} {lane}" for _, code, lane, _ in one["outcome"]["remembered"].get("found", ())}
+            steps = {f"{lane} {step['step']}" for _, lane, _, all_ in one["outcome"]["corrections"] for step in all_}
+            if not found | steps <= seen:
+                seen |= found | steps
+                file.write(json.dumps(one, sort_keys=True) + "\n")
 
 
 def replay(folder: Path) -> int:
