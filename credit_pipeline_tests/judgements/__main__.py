@@ -63,14 +63,15 @@ def judgements(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def sample(folder: Path) -> None:
-    """Keep each judgement that shows a code in a lane, or a kind of step, that none before it showed."""
+    """Keep each judgement that shows a code in a lane, a kind of step or a mark that none before it showed."""
     seen: set[str] = set()
     with gzip.open(SAMPLE / "sample.jsonl.gz", "wt", encoding="utf-8") as file:
         for one in judgements(folder):
             found = {f"{code} {lane}" for _, code, lane, _ in one["outcome"]["remembered"].get("found", ())}
             steps = {f"{lane} {step['step']}" for _, lane, _, all_ in one["outcome"]["corrections"] for step in all_}
-            if not found | steps <= seen:
-                seen |= found | steps
+            marks = {f"mark {mark}" for _, mark in one["outcome"]["remembered"].get("marks", ())}
+            if not (shown := found | steps | marks) <= seen:
+                seen |= shown
                 file.write(json.dumps(one, sort_keys=True) + "\n")
 
 
