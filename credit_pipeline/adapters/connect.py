@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from credit_pipeline.adapters.history.home import Place, Server, history_variable, open_history, server_of
-from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig, StripeConfig, WixConfig
+from credit_pipeline.config.billing import StripeConfig, WixConfig
+from credit_pipeline.config.store import LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.collect.ports import Store
 from credit_pipeline.services.gateways import Gateways
@@ -95,7 +97,7 @@ def database_of(system: CreditSystem, environ: Mapping[str, str], role: Role) ->
 
     for name in _urls_of(system, role):
         if environ.get(name, "").strip():
-            found = replace(system, store=replace(system.store, url_env=name))
+            found = replace(system, store=system.store.model_copy(update={"url_env": name}))
             return found, libpq_url(environ[name], system.name, name)
     raise ConfigurationError(f"{system.name}: set {system.store.url_env} to {_POSTGRES}")
 
@@ -168,7 +170,6 @@ def _wix(system: str, billing: WixConfig, environ: Mapping[str, str], base_url: 
         app_id=environ[billing.app_id_env],
         app_secret=environ[billing.app_secret_env],
         in_flight=billing.in_flight,
-        per_minute_per_instance=billing.per_minute_per_instance,
         base_url_name=name,
         credentials_name=f"{billing.app_id_env} and {billing.app_secret_env}",
     )

@@ -1,4 +1,4 @@
-"""The keys of `alerts` in `defs.yaml`: who is told of what needs a person, and how. Nothing is contacted.
+"""The section `alerts` of `defs.yaml`: who is told about what needs a person, and how.
 
 Addresses that are secrets, a webhook's and a mail server's, stand in the environment; the file names the variables.
 """
@@ -6,12 +6,10 @@ Addresses that are secrets, a webhook's and a mail server's, stand in the enviro
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from credit_pipeline.config.system import AlertsConfig, EmailAlerts, WebhookAlerts
 from credit_pipeline.config.values import EnvName, Flag, Section, Text, refused
 
-_ALERTS = AlertsConfig()
 _MOST_RECIPIENTS = 20
 
 
@@ -24,28 +22,26 @@ def _mailbox(text: str) -> str:
 _Mailbox = Annotated[Text, AfterValidator(_mailbox)]
 
 
-class WebhookAlertWords(Section):
+class WebhookAlerts(Section):
     """An address that takes Slack's JSON, https only."""
 
     url_env: EnvName
 
 
-class EmailAlertWords(Section):
-    """Mail through one server."""
-
-    model_config = ConfigDict(**Section.model_config, populate_by_name=False)
+class EmailAlerts(Section):
+    """Mail through the server whose URL the variable holds."""
 
     smtp_url_env: EnvName
     sender: Annotated[_Mailbox, Field(alias="from")]
     to: Annotated[tuple[_Mailbox, ...], Field(min_length=1, max_length=_MOST_RECIPIENTS)]
 
 
-class AlertsWords(Section):
+class AlertsConfig(Section):
     """Where people are told. Each sink gets everything."""
 
-    log: Flag = _ALERTS.log
-    webhook: WebhookAlertWords | None = None
-    email: EmailAlertWords | None = None
+    log: Flag = True
+    webhook: WebhookAlerts | None = None
+    email: EmailAlerts | None = None
 
     @model_validator(mode="after")
     def _somebody_is_told(self) -> Self:
@@ -53,11 +49,8 @@ class AlertsWords(Section):
             raise refused("nobody would be told of anything: leave `log` on, or name a `webhook` or an `email`")
         return self
 
-
-def alerts_config(words: AlertsWords) -> AlertsConfig:
-    """The sinks as they are opened from."""
-    return AlertsConfig(
-        log=words.log,
-        webhook=WebhookAlerts(url_env=words.webhook.url_env) if words.webhook else None,
-        email=EmailAlerts(**dict(words.email)) if words.email else None,
-    )
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that hold the addresses."""
+        webhook = (self.webhook.url_env,) if self.webhook else ()
+        return (*webhook, *((self.email.smtp_url_env,) if self.email else ()))

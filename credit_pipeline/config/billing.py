@@ -1,44 +1,48 @@
-"""The keys of `billing` in `defs.yaml`, by provider, and what they mean to the gateways. Nothing is contacted here."""
+"""The section `billing` of `defs.yaml`, by provider. Secrets are named by environment variable, never held."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from credit_pipeline.config.system import StripeConfig, WixConfig
 from credit_pipeline.config.values import Address, ApiVersion, EnvName, PlanPath, Section, SubjectPath
 
-_WIX = WixConfig(app_id_env="", app_secret_env="")
-_STRIPE = StripeConfig(key_env="")
 
-
-class WixWords(Section):
-    """A Wix app."""
+class WixConfig(Section):
+    """A Wix app: one token and one GET per instance."""
 
     provider: Literal["wix"]
     app_id_env: EnvName
     app_secret_env: EnvName
-    base_url: Address = _WIX.base_url
+    base_url: Address = "https://www.wixapis.com"
     base_url_env: EnvName | None = None
-    in_flight: Annotated[int, Field(strict=True, ge=1, le=64)] = _WIX.in_flight
+    """A variable that, where set, replaces `base_url`; the sandbox uses it."""
+    in_flight: Annotated[int, Field(strict=True, ge=1, le=64)] = 16
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variable → what it holds."""
+        return {self.app_id_env: "the Wix app's id", self.app_secret_env: "the Wix app's secret"}
 
 
-class StripeWords(Section):
-    """A Stripe account."""
+class StripeConfig(Section):
+    """Stripe: subscriptions, customers and invoices are listed."""
 
     provider: Literal["stripe"]
     key_env: EnvName
-    base_url: Address = _STRIPE.base_url
+    base_url: Address = "https://api.stripe.com"
     base_url_env: EnvName | None = None
-    version: ApiVersion = _STRIPE.version
-    subject: Annotated[tuple[SubjectPath, ...], Field(min_length=1)] = _STRIPE.subject
-    plan: tuple[PlanPath, ...] = _STRIPE.plan
-    per_second: Annotated[int, Field(strict=True, ge=1, le=100)] = _STRIPE.per_second
+    version: ApiVersion = "2026-10-28.endive"
+    subject: Annotated[tuple[SubjectPath, ...], Field(min_length=1)] = ("metadata.user_id", "customer.metadata.user_id")
+    """Paths of a subscription that name the product's user; all are read and compared."""
+    plan: tuple[PlanPath, ...] = ("price.metadata.plan",)
+    """Paths of an item that name the plan, asked after the price's id and lookup key."""
+    per_second: Annotated[int, Field(strict=True, ge=1, le=100)] = 20
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Environment variable → what it holds."""
+        return {self.key_env: "a restricted, read-only Stripe key"}
 
 
-BillingWords = Annotated[WixWords | StripeWords, Field(discriminator="provider")]
-
-
-def billing_config(words: WixWords | StripeWords) -> WixConfig | StripeConfig:
-    """The provider as the gateways need it."""
-    given = {key: value for key, value in words if key != "provider"}
-    return WixConfig(**given) if isinstance(words, WixWords) else StripeConfig(**given)
+Billing = Annotated[WixConfig | StripeConfig, Field(discriminator="provider")]

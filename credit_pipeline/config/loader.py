@@ -1,7 +1,7 @@
 """The folder of systems: one sub-folder with a `defs.yaml` each; the sub-folder's name is the system's name.
 
 One loader for the command line and the Dagster code location. Every problem is a ConfigurationError with the file, the
-line and carets under the offending key or value. The keys themselves are described in `system_schema.py`.
+line and carets under the offending key or value.
 """
 
 import difflib
@@ -60,13 +60,13 @@ def load_file(path: Path, also: Collection[str] = ()) -> CreditSystem:
     source = read_yaml(path)
     attributes = _attributes(source, also)
     try:
-        words = SystemAttributes.model_validate(attributes)
-        for place, sentence in contradictions(words):
+        given = SystemAttributes.model_validate(attributes, by_alias=True, by_name=False)
+        for place, sentence in contradictions(given):
             raise source.error(("attributes", *place), sentence, on_key=place[0] == "policy")
     except ValidationError as error:
         raise _first(error, source) from None
     try:
-        return credit_system(name, words)
+        return credit_system(name, given)
     except ConfigurationError as error:
         loc = _place_of(str(error), attributes)
         raise source.error(loc, str(error), on_key=len(loc) == len(PLANS)) from None

@@ -1,7 +1,5 @@
-"""The keys of `policy` in `defs.yaml`, and which of them have a meaning for which layout of a store.
-
-Defaults are those of `domain/policy.py`; what the words do is the domain's business.
-"""
+"""The section `policy` of `defs.yaml`: ranges of its keys, and which apply to which store layout. The domain has the
+defaults."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
@@ -47,7 +45,7 @@ _OF_OTHERS: Mapping[str, tuple[str, ...]] = {
 """Layout → the words that say nothing about such a store."""
 
 
-class LimitWords(Section):
+class LimitsSection(Section):
     """Thresholds of the guards, and the steps in which a plan is applied."""
 
     rows_floor: Count = _LIMITS.rows_floor
@@ -79,7 +77,7 @@ class LimitWords(Section):
         return self
 
 
-class PolicyWords(Section):
+class PolicySection(Section):
     """The rules of this product."""
 
     renewal: Renewal | None = _POLICY.renewal
@@ -99,7 +97,7 @@ class PolicyWords(Section):
         default_factory=lambda: dict(_POLICY.statuses)
     )
     four_eyes: Flag | None = _POLICY.four_eyes
-    limits: LimitWords = LimitWords()
+    limits: LimitsSection = LimitsSection()
 
     @field_validator("statuses")
     @classmethod
@@ -110,14 +108,14 @@ class PolicyWords(Section):
         return statuses
 
 
-def policy_of(words: PolicyWords, *, automation_apply: bool) -> Policy:
+def policy_of(words: PolicySection, *, automation_apply: bool) -> Policy:
     """The rules as the domain reads them."""
     rules = dict(words)
     rules["limits"] = Limits(**dict(words.limits))
     return Policy(**rules, automation_apply=automation_apply)
 
 
-def without_effect(words: PolicyWords, layout: str) -> Iterator[tuple[str, str]]:
+def without_effect(words: PolicySection, layout: str) -> Iterator[tuple[str, str]]:
     """(key, sentence) of each word in the file that says nothing about a store of this layout."""
     for key in _OF_OTHERS[layout]:
         if key in words.model_fields_set:

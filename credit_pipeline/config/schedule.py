@@ -1,7 +1,4 @@
-"""The keys of `schedule` in `defs.yaml`: when the jobs of a system start by themselves, and what contradicts itself.
-
-How a line is shifted is in `domain/timetable.py`.
-"""
+"""The section `schedule` of `defs.yaml`: when the jobs of a system start by themselves."""
 
 from collections.abc import Iterator
 from typing import Self
@@ -47,7 +44,7 @@ class HealthTimes(_Times):
     cron: Cron = HEALTH
 
 
-class ScheduleWords(Section):
+class ScheduleSection(Section):
     """When the jobs run by themselves. `cron` and `timezone` directly under it are the reconcile job's, as they once
     were for all there was."""
 
@@ -57,14 +54,14 @@ class ScheduleWords(Section):
     health: HealthTimes = HealthTimes()
 
 
-def declared_twice(words: ScheduleWords) -> Iterator[tuple[str, str]]:
+def declared_twice(words: ScheduleSection) -> Iterator[tuple[str, str]]:
     """(key, sentence) of each short word that stands beside the section it is short for."""
     for key in ("cron", "timezone"):
         if getattr(words, key) is not None and "reconcile" in words.model_fields_set:
             yield key, f"`schedule.{key}` is short for `schedule.reconcile.{key}`: write one of them"
 
 
-def timetables(words: ScheduleWords) -> Timetables:
+def timetables(words: ScheduleSection) -> Timetables:
     """The times as the jobs are given them."""
     short = {key: value for key in ("cron", "timezone") if (value := getattr(words, key)) is not None}
     return Timetables(reconcile=_timetable(words.reconcile.model_copy(update=short)), health=_timetable(words.health))

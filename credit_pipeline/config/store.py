@@ -1,39 +1,16 @@
-"""The keys of `store` in `defs.yaml`, by layout, and what they mean to the gateways. Nothing is contacted here.
-
-The names default to those of the seed products.
-"""
+"""The section `store` of `defs.yaml`, by layout. The names default to those of the packaged products."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from credit_pipeline.config.system import (
-    BalanceTable,
-    CounterStoreConfig,
-    FailureTable,
-    FunctionCall,
-    LedgerStoreConfig,
-    LocalSubscriptionTable,
-    MappingTable,
-    PlanTable,
-    TierTable,
-    TransactionTable,
-    UserTable,
-)
 from credit_pipeline.config.values import EnvName, Flag, Identifier, Section, Text, listed, refused
 from credit_pipeline.domain.grants.ledger import EntryKind
 
-_BALANCES = BalanceTable()
-_TRANSACTIONS = TransactionTable(types={}, grant_type="", adjustment_type="")
-_TIERS = TierTable()
-_USERS = UserTable()
-_MAPPING = MappingTable()
-_LOCAL = LocalSubscriptionTable()
 
-
-class ColumnWords(Section):
-    """The columns of the balance table."""
+class Columns(Section):
+    """The columns of a counter's table."""
 
     account: Identifier = "instance_id"
     label: Identifier = "plan_id"
@@ -42,21 +19,22 @@ class ColumnWords(Section):
     updated_at: Identifier | None = None
 
 
-class PlanTableWords(Section):
-    """The product's own table of plans."""
+class PlanTable(Section):
+    """The product's own list of plans and their credits; a disagreement with ours is a finding."""
 
     table: Identifier = "plans"
     label: Identifier = "id"
     credits: Identifier = "monthly_credits"
 
 
-class UrlWords(Section):
-    """Which variables hold the database's URL: one is enough, and each role of a walled install may have its own."""
+class _Store(Section):
+    """Where the product's database is: one variable is enough, and each role of a walled install may have its own."""
 
     url_env: EnvName
     reader_url_env: EnvName | None = None
     corrector_url_env: EnvName | None = None
     approver_url_env: EnvName | None = None
+    schema_: Identifier = Field(default="public", alias="schema")
 
     @field_validator("reader_url_env", "corrector_url_env", "approver_url_env")
     @classmethod
@@ -65,38 +43,48 @@ class UrlWords(Section):
             raise refused(f"{name} is named by another key of `store` too: give each role its own, or leave this out")
         return name
 
+    @property
+    def schema(self) -> str:  # type: ignore[override]  # a deprecated method of pydantic has this name
+        """The schema of the product's tables."""
+        return self.schema_
 
-class CounterWords(UrlWords):
-    """A store that counts per account."""
+
+class CounterStoreConfig(_Store):
+    """A store that counts per account: one row with a plan label, credits granted, credits used."""
 
     layout: Literal["counter"]
-    schema_: Identifier = Field(default="public", alias="schema")
     table: Identifier = "app_instances"
-    columns: ColumnWords = ColumnWords()
-    plans: PlanTableWords | None = None
+    columns: Columns = Columns()
+    plans: PlanTable | None = None
+
+    @property
+    def account(self) -> str:
+        """The column of the account's id."""
+        return self.columns.account
 
 
-class BalanceWords(Section):
-    """What each account can spend."""
+class BalanceTable(Section):
+    """What each account can spend, one row an account."""
 
-    table: Identifier = _BALANCES.table
-    account: Identifier = _BALANCES.account
-    balance: Identifier = _BALANCES.balance
-    updated_at: Identifier | None = _BALANCES.updated_at
+    table: Identifier = "points_balances"
+    account: Identifier = "user_id"
+    balance: Identifier = "balance"
+    updated_at: Identifier | None = None
 
 
-class TransactionWords(Section):
-    """Every movement of credits, and what the product's types of them are."""
+class TransactionTable(Section):
+    """Every movement of credits. Amounts are signed, or their sign follows from the type's kind (`by_type`)."""
 
-    table: Identifier = _TRANSACTIONS.table
-    id: Identifier = _TRANSACTIONS.id
-    account: Identifier = _TRANSACTIONS.account
-    amount: Identifier = _TRANSACTIONS.amount
-    type: Identifier = _TRANSACTIONS.type
-    at: Identifier = _TRANSACTIONS.at
-    reference: Identifier | None = _TRANSACTIONS.reference
+    table: Identifier = "points_transactions"
+    id: Identifier = "id"
+    account: Identifier = "user_id"
+    amount: Identifier = "amount"
+    type: Identifier = "type"
+    at: Identifier = "created_at"
+    reference: Identifier | None = "reference"
     amounts: Literal["signed", "by_type"] = "signed"
-    types: dict[Text, Literal["grant", "purchase", "adjustment", "spend"]]
+    types: dict[Text, EntryKind]
+    """The product's types; any other type is a finding."""
     grant_type: Text
     adjustment_type: Text
 
@@ -110,48 +98,53 @@ class TransactionWords(Section):
         return word
 
 
-class TierWords(Section):
-    """What the front end reads of an account's subscription."""
+class TierTable(Section):
+    """What the front end reads of an account's subscription. By the store's id."""
 
-    table: Identifier = _TIERS.table
-    account: Identifier = _TIERS.account
-    label: Identifier = _TIERS.label
-    status: Identifier = _TIERS.status
-    period_start: Identifier | None = _TIERS.period_start
-    period_end: Identifier | None = _TIERS.period_end
-    updated_at: Identifier | None = _TIERS.updated_at
+    table: Identifier = "subscriptions_consolidated"
+    account: Identifier = "user_id"
+    label: Identifier = "tier"
+    status: Identifier = "status"
+    period_start: Identifier | None = None
+    period_end: Identifier | None = None
+    updated_at: Identifier | None = None
 
 
-class UserWords(Section):
+class UserTable(Section):
     """The users of the authentication system."""
 
-    table: Identifier = _USERS.table
-    id: Identifier = _USERS.id
-    email: Identifier | None = _USERS.email
+    table: Identifier = "bestauth_users"
+    id: Identifier = "id"
+    email: Identifier | None = "email"
 
 
-class MappingWords(Section):
-    """Which store account a user has."""
+class MappingTable(Section):
+    """Layer 1: which store account a user has."""
 
-    table: Identifier = _MAPPING.table
-    user: Identifier = _MAPPING.user
-    account: Identifier = _MAPPING.account
-
-
-class LocalSubscriptionWords(Section):
-    """A user's subscription as the authentication system keeps it."""
-
-    table: Identifier = _LOCAL.table
-    user: Identifier = _LOCAL.user
-    metadata: Identifier = _LOCAL.metadata
-    keys: Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], Field(min_length=1)] = _LOCAL.keys
-    billing: Identifier | None = _LOCAL.billing
-    subscription: Identifier | None = _LOCAL.subscription
-    updated_at: Identifier | None = _LOCAL.updated_at
+    table: Identifier = "user_id_mapping"
+    user: Identifier = "bestauth_user_id"
+    account: Identifier = "supabase_user_id"
 
 
-class AddWords(Section):
-    """The product's function that adds credits."""
+class LocalSubscriptionTable(Section):
+    """Layer 2: a user's subscription as the authentication system keeps it. By the user's id."""
+
+    table: Identifier = "bestauth_subscriptions"
+    user: Identifier = "user_id"
+    metadata: Identifier = "metadata"
+    keys: Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], Field(min_length=1)] = (
+        "resolved_supabase_user_id",
+        "supabase_user_id",
+        "original_userId",
+    )
+    """Keys of the metadata that name a store account, most trusted first; the first is the one written."""
+    billing: Identifier | None = None
+    subscription: Identifier | None = None
+    updated_at: Identifier | None = None
+
+
+class AddFunction(Section):
+    """The product's function that adds credits: parameter → what we pass."""
 
     function: Identifier
     arguments: dict[Identifier, Literal["account", "amount", "type", "reference", "description"]]
@@ -162,8 +155,8 @@ class AddWords(Section):
         return _called(arguments, ("account", "amount", "type"))
 
 
-class DeductWords(Section):
-    """The product's function that spends credits."""
+class DeductFunction(Section):
+    """The product's function that spends credits: parameter → what we pass."""
 
     function: Identifier
     arguments: dict[Identifier, Literal["account", "amount", "description"]]
@@ -174,7 +167,10 @@ class DeductWords(Section):
         return _called(arguments, ("account", "amount"))
 
 
-class FailureWords(Section):
+ProductFunction = AddFunction | DeductFunction
+
+
+class FailureTable(Section):
     """Deductions that the product could not make."""
 
     table: Identifier
@@ -184,22 +180,21 @@ class FailureWords(Section):
     reason: Identifier | None = None
 
 
-class LedgerWords(UrlWords):
+class LedgerStoreConfig(_Store):
     """A store that keeps every movement, for users whose id is another one than their account's."""
 
     layout: Literal["ledger"]
-    schema_: Identifier = Field(default="public", alias="schema")
-    balances: BalanceWords = BalanceWords()
-    transactions: TransactionWords
-    tiers: TierWords = TierWords()
-    users: UserWords = UserWords()
-    mapping: MappingWords = MappingWords()
-    subscriptions: LocalSubscriptionWords = LocalSubscriptionWords()
-    add: AddWords
-    deduct: DeductWords | None = None
+    balances: BalanceTable = BalanceTable()
+    transactions: TransactionTable
+    tiers: TierTable = TierTable()
+    users: UserTable = UserTable()
+    mapping: MappingTable = MappingTable()
+    subscriptions: LocalSubscriptionTable = LocalSubscriptionTable()
+    add: AddFunction
+    deduct: DeductFunction | None = None
     deduct_probe: Flag = False
-    failures: FailureWords | None = None
-    plans: PlanTableWords | None = None
+    failures: FailureTable | None = None
+    plans: PlanTable | None = None
 
     @field_validator("deduct_probe")
     @classmethod
@@ -208,45 +203,18 @@ class LedgerWords(UrlWords):
             raise refused("there is no `deduct` that could be run: add it, or leave this out")
         return probe
 
+    @property
+    def table(self) -> str:
+        """The table whose rows are the accounts, for a reader."""
+        return self.balances.table
 
-StoreWords = Annotated[CounterWords | LedgerWords, Field(discriminator="layout")]
-
-
-def store_config(words: CounterWords | LedgerWords) -> CounterStoreConfig | LedgerStoreConfig:
-    """The store as the gateways need it."""
-    plans = PlanTable(**dict(words.plans)) if words.plans else None
-    if isinstance(words, CounterWords):
-        columns = dict(words.columns)
-        return CounterStoreConfig(schema=words.schema_, table=words.table, plans=plans, **_urls(words), **columns)
-    return LedgerStoreConfig(
-        **_urls(words),
-        schema=words.schema_,
-        balances=BalanceTable(**dict(words.balances)),
-        transactions=_transactions(words.transactions),
-        tiers=TierTable(**dict(words.tiers)),
-        users=UserTable(**dict(words.users)),
-        mapping=MappingTable(**dict(words.mapping)),
-        subscriptions=LocalSubscriptionTable(**dict(iter(words.subscriptions))),  # it has a field named `keys`
-        add=_call(words.add),
-        deduct=_call(words.deduct) if words.deduct else None,
-        deduct_probe=words.deduct_probe,
-        failures=FailureTable(**dict(words.failures)) if words.failures else None,
-        plans=plans,
-    )
+    @property
+    def account(self) -> str:
+        """Its column of the account's id."""
+        return self.balances.account
 
 
-def _urls(words: UrlWords) -> dict[str, Any]:
-    return {name: getattr(words, name) for name in UrlWords.model_fields}
-
-
-def _transactions(words: TransactionWords) -> TransactionTable:
-    given = {key: value for key, value in words if key not in {"amounts", "types"}}
-    types = {word: EntryKind(kind) for word, kind in words.types.items()}
-    return TransactionTable(**given, types=types, by_type=words.amounts == "by_type")
-
-
-def _call(words: AddWords | DeductWords) -> FunctionCall:
-    return FunctionCall(name=words.function, arguments=dict(words.arguments))
+Store = Annotated[CounterStoreConfig | LedgerStoreConfig, Field(discriminator="layout")]
 
 
 def _called(arguments: dict[str, str], needed: Collection[str]) -> dict[str, str]:

@@ -1,7 +1,4 @@
-"""The kinds of value a `defs.yaml` may hold, each with its range and the sentence for a value outside it.
-
-Which keys there are is in `system_schema.py` and the modules it puts together.
-"""
+"""The kinds of value a `defs.yaml` may hold, each with its range and the sentence for a value outside it."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -42,9 +39,10 @@ _UNITS = {
 
 
 class Section(BaseModel):
-    """One mapping of the file. Unknown keys are errors, and no input is echoed: it might be a secret."""
+    """One mapping of the file, and the configuration itself. Unknown keys are errors; no input is echoed: it might be a
+    secret."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_by_name=True)
 
 
 def refused(text: str) -> PydanticCustomError:

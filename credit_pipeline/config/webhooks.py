@@ -1,25 +1,26 @@
-"""The keys of `webhooks` in `defs.yaml`: the product's own table of webhooks it could not handle.
+"""The section `webhooks` of `defs.yaml`: the product's own table of webhooks it could not handle.
 
-Without the section the product hands them over by the function `credit_pipeline.record_webhook`. Nothing is contacted.
+Without it the product hands them over by the function `credit_pipeline.record_webhook`.
 """
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from credit_pipeline.config.system import WebhookTable
 from credit_pipeline.config.values import Identifier, Section, Text, refused
 
-_TABLE = WebhookTable(table="", failed=())
 _Word = Annotated[Text, Field(min_length=1)]
 
 
-class WebhookStatusWords(Section):
-    """The product's words for what became of a webhook."""
+class WebhookStatuses(Section):
+    """The product's words for the state of a webhook."""
 
     failed: Annotated[tuple[_Word, ...], Field(min_length=1)] = ("failed",)
-    repaired: _Word | None = _TABLE.repaired
-    dead: _Word | None = _TABLE.dead
+    """These ask for a repair."""
+    repaired: _Word | None = None
+    """Written afterwards; None: nothing is."""
+    dead: _Word | None = None
+    """Written where the repair was given up; None: nothing is."""
 
     @model_validator(mode="after")
     def _an_end_is_no_beginning(self) -> Self:
@@ -28,19 +29,19 @@ class WebhookStatusWords(Section):
         return self
 
 
-class WebhookWords(Section):
-    """The table, in the store's schema, and its columns."""
+class WebhookTable(Section):
+    """The table, in the store's schema. A row's account column or its body says which account it is about."""
 
     table: Identifier
-    id: Identifier = _TABLE.id
-    status: Identifier = _TABLE.status
-    received: Identifier = _TABLE.received
-    type: Identifier | None = _TABLE.type
-    account: Identifier | None = _TABLE.account
-    body: Identifier | None = _TABLE.body
-    attempts: Identifier | None = _TABLE.attempts
-    error: Identifier | None = _TABLE.error
-    statuses: WebhookStatusWords = WebhookStatusWords()
+    id: Identifier = "id"
+    status: Identifier = "status"
+    received: Identifier = "received_at"
+    type: Identifier | None = None
+    account: Identifier | None = None
+    body: Identifier | None = None
+    attempts: Identifier | None = None
+    error: Identifier | None = None
+    statuses: WebhookStatuses = WebhookStatuses()
 
     @model_validator(mode="after")
     def _says_whose(self) -> Self:
@@ -48,8 +49,7 @@ class WebhookWords(Section):
             raise refused("nothing says whose a webhook is: name the column of its `account`, of its `body`, or both")
         return self
 
-
-def webhook_table(words: WebhookWords) -> WebhookTable:
-    """The table as the gateways need it."""
-    columns = {key: value for key, value in words if key != "statuses"}
-    return WebhookTable(**columns, **dict(words.statuses))
+    @property
+    def written_back(self) -> bool:
+        """Whether outcomes are written to the product's table."""
+        return self.statuses.repaired is not None or self.statuses.dead is not None

@@ -51,7 +51,7 @@ def test_nothing_is_contacted_or_made_before_it_is_used(tmp_path: Path) -> None:
 
 def test_a_variable_may_replace_the_billing_address(tmp_path: Path) -> None:
     system = a_system()
-    system = replace(system, billing=replace(system.billing, base_url_env="BILLING_URL"))
+    system = replace(system, billing=system.billing.model_copy(update={"base_url_env": "BILLING_URL"}))
     with open_gateways(system, tmp_path, NOWHERE) as gateways:
         assert "www.wixapis.com" in repr(gateways.billing)
     with open_gateways(system, tmp_path, NOWHERE | {"BILLING_URL": "http://127.0.0.1:9"}) as gateways:
@@ -89,7 +89,7 @@ def test_a_ledger_is_opened_with_stripe_and_nothing_is_contacted(tmp_path: Path)
 
 def test_a_variable_may_replace_stripes_address(tmp_path: Path) -> None:
     system = ledger_product.a_system()
-    system = replace(system, billing=replace(system.billing, base_url_env="BILLING_URL"))
+    system = replace(system, billing=system.billing.model_copy(update={"base_url_env": "BILLING_URL"}))
     with open_gateways(system, tmp_path, LEDGER | {"BILLING_URL": "http://127.0.0.1:9"}) as gateways:
         assert "127.0.0.1" in repr(gateways.billing)
 

@@ -50,8 +50,8 @@ def test_the_shape_of_both_layouts_is_there_for_editors() -> None:
     shape = CreditReconciliation.get_model_cls().model_json_schema(by_alias=True)
     shapes = shape["$defs"]
     assert shape["properties"]["store"]["discriminator"]["propertyName"] == "layout"
-    assert {"CounterWords", "LedgerWords", "WixWords", "StripeWords"} <= set(shapes)
-    assert "schema" in shapes["LedgerWords"]["properties"]
+    assert {"CounterStoreConfig", "LedgerStoreConfig", "WixConfig", "StripeConfig"} <= set(shapes)
+    assert "schema" in shapes["LedgerStoreConfig"]["properties"]
 
 
 def test_a_misspelt_key_in_a_dg_project_names_the_key() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from credit_pipeline.config.alerts import AlertsConfig, EmailAlerts, WebhookAlerts
 from credit_pipeline.config.loader import load_file
-from credit_pipeline.config.system import AlertsConfig, EmailAlerts, WebhookAlerts
 from credit_pipeline_tests.config.test_loader import ACME, a_system, refusal
 
 

@@ -7,14 +7,14 @@ from textwrap import dedent
 
 import pytest
 
+from credit_pipeline.config.billing import StripeConfig
 from credit_pipeline.config.loader import PACKAGED, load_file, load_system
-from credit_pipeline.config.system import (
+from credit_pipeline.config.store import (
+    AddFunction,
     BalanceTable,
-    FunctionCall,
     LedgerStoreConfig,
     LocalSubscriptionTable,
     MappingTable,
-    StripeConfig,
     TierTable,
     TransactionTable,
     UserTable,
@@ -54,11 +54,10 @@ LEDGER = dedent("""\
 def test_the_packaged_ledger_is_bestauth_name_by_name() -> None:
     system = load_system("bestauth", environ={})
     assert system.ledger
-    assert system.store == LedgerStoreConfig(
-        url_env="BESTAUTH_DATABASE_URL",
-        **{key: getattr(ledger_config(), key) for key in LedgerStoreConfig.__slots__ if key != "url_env"},
+    assert system.store.model_dump(exclude={"url_env"}) == ledger_config().model_dump(exclude={"url_env"})
+    assert system.billing == StripeConfig(
+        provider="stripe", key_env="BESTAUTH_STRIPE_KEY", base_url_env="BESTAUTH_STRIPE_URL"
     )
-    assert system.billing == StripeConfig(key_env="BESTAUTH_STRIPE_KEY", base_url_env="BESTAUTH_STRIPE_URL")
     assert system.policy == Policy()
     assert list(system.policy.statuses) == list(STATUSES)  # the first word of a state is the one written
     assert system.environment == "sandbox"
@@ -74,6 +73,7 @@ def test_the_packaged_ledger_is_bestauth_name_by_name() -> None:
 def test_what_the_file_leaves_out_is_the_seed_products(tmp_path: Path) -> None:
     system = load_file(a_system(tmp_path, LEDGER))
     assert system.store == LedgerStoreConfig(
+        layout="ledger",
         url_env="ACME_DATABASE_URL",
         schema="public",
         balances=BalanceTable(),
@@ -86,9 +86,12 @@ def test_what_the_file_leaves_out_is_the_seed_products(tmp_path: Path) -> None:
         users=UserTable(),
         mapping=MappingTable(),
         subscriptions=LocalSubscriptionTable(),
-        add=FunctionCall(name="add_points", arguments={"p_user_id": "account", "p_amount": "amount", "p_type": "type"}),
+        add=AddFunction(
+            function="add_points",
+            arguments={"p_user_id": "account", "p_amount": "amount", "p_type": "type"},
+        ),
     )
-    assert system.billing == StripeConfig(key_env="ACME_STRIPE_KEY")
+    assert system.billing == StripeConfig(provider="stripe", key_env="ACME_STRIPE_KEY")
 
 
 def test_every_name_of_the_product_can_be_given(tmp_path: Path) -> None:
@@ -106,9 +109,7 @@ def test_every_name_of_the_product_can_be_given(tmp_path: Path) -> None:
     whole = "\n".join(text).replace("    layout: ledger", "    schema: Acme\n    layout: ledger")
     store = load_file(a_system(tmp_path, whole)).store
     expected = ledger_config(names, "Acme")
-    assert {key: getattr(store, key) for key in expected.__slots__ if key != "url_env"} == {
-        key: getattr(expected, key) for key in expected.__slots__ if key != "url_env"
-    }
+    assert store.model_dump(exclude={"url_env"}) == expected.model_dump(exclude={"url_env"})
 
 
 def test_the_words_of_a_ledgers_policy(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_columns_that_a_product_lacks_are_null(tmp_path: Path) -> None:
     text = text.replace("    add:", "    users: {email: null}\n    add:")
     store = load_file(a_system(tmp_path, text)).store
     assert isinstance(store, LedgerStoreConfig)
-    assert (store.transactions.reference, store.transactions.by_type, store.users.email) == (None, True, None)
+    assert (store.transactions.reference, store.transactions.amounts, store.users.email) == (None, "by_type", None)
 
 
 def test_metadata_keys_may_be_any_text(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from textwrap import dedent
 import pytest
 
 from credit_pipeline.config.loader import PACKAGED, load_file, load_system, load_systems
-from credit_pipeline.config.policy import LimitWords, PolicyWords
-from credit_pipeline.config.system import CounterStoreConfig
+from credit_pipeline.config.policy import LimitsSection, PolicySection
+from credit_pipeline.config.store import CounterStoreConfig
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.plans.catalogue import Resolved, YearlyMode
 from credit_pipeline.domain.policy import Limits, Policy, Renewal
@@ -69,7 +69,7 @@ def test_the_packaged_product_is_the_seed_incidents_app() -> None:
         "pro_plus": 15000,
     }
     assert system.env_names == ("WIX_DATABASE_URL", "WIX_APP_ID", "WIX_APP_SECRET")
-    assert (system.store.table, system.store.account, system.store.used) == (
+    assert (system.store.table, system.store.account, system.store.columns.used) == (
         "app_instances",
         "instance_id",
         "credits_used_month",
@@ -93,10 +93,10 @@ def test_pro_plus_typed_as_a_name_is_never_pro() -> None:
 
 
 def test_every_word_of_the_policy_is_a_key_with_the_domains_default() -> None:
-    words, limits = dict(PolicyWords()), dict(LimitWords())
+    words, limits = dict(PolicySection()), dict(LimitsSection())
     policy = {field.name: getattr(Policy(), field.name) for field in dataclasses.fields(Policy)}
     del policy["automation_apply"]  # stands under `automation`
-    assert words.pop("limits") == LimitWords()
+    assert words.pop("limits") == LimitsSection()
     assert policy.pop("limits") == Limits(**limits)
     assert words == policy
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from credit_pipeline.config.loader import load_file
-from credit_pipeline.config.system import WebhookTable
+from credit_pipeline.config.webhooks import WebhookStatuses, WebhookTable
 from credit_pipeline_tests.config.test_loader import ACME, a_system, refusal
 
 
@@ -25,14 +25,15 @@ def test_every_key_has_its_place(tmp_path: Path) -> None:
     )
     assert load_file(a_system(tmp_path, with_webhooks(section))).webhooks == WebhookTable(
         table="hooks", id="hook", status="state", received="came", type="kind", account="site", body="json",
-        attempts="tries", error="why", failed=("failed", "stuck"), repaired="done", dead="lost",
+        attempts="tries", error="why",
+        statuses=WebhookStatuses(failed=("failed", "stuck"), repaired="done", dead="lost"),
     )  # fmt: skip
 
 
 def test_a_table_is_only_read_unless_words_for_the_ends_are_given(tmp_path: Path) -> None:
     own = load_file(a_system(tmp_path, with_webhooks("table: hooks\nbody: payload"))).webhooks
     assert own is not None
-    assert (own.failed, own.told) == (("failed",), False)
+    assert (own.statuses.failed, own.written_back) == (("failed",), False)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from credit_pipeline.config.system import AlertsConfig, WebhookAlerts
+from credit_pipeline.config.alerts import AlertsConfig, WebhookAlerts
 from credit_pipeline.orchestration.instance import instance, prepare_home
 from credit_pipeline.orchestration.sensors.alerts import alert_sensors
 from credit_pipeline_tests.adapters.alerts.alert_servers import Chat, a_chat

@@ -17,7 +17,8 @@ from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
 from credit_pipeline.adapters.history.memory import PostgresMemory
 from credit_pipeline.adapters.install.install import Wanted, install
 from credit_pipeline.adapters.stores.ledger import LedgerStore
-from credit_pipeline.config.system import CreditSystem, StripeConfig
+from credit_pipeline.config.billing import StripeConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.corrections.correction import Correction, GrantCredits, Lane, SetPlan
 from credit_pipeline.domain.plans.catalogue import Catalogue
 from credit_pipeline.domain.policy import Policy
@@ -43,7 +44,7 @@ SYSTEM = CreditSystem(
     catalogue=CATALOGUE,
     policy=Policy(automation_apply=True),
     store=ledger_config(),
-    billing=StripeConfig(key_env="STRIPE_KEY"),
+    billing=StripeConfig(provider="stripe", key_env="STRIPE_KEY"),
 )
 STEP = timedelta(hours=6)
 PATIENCE = timedelta(hours=14)

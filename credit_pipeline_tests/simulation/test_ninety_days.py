@@ -18,7 +18,9 @@ from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
 from credit_pipeline.adapters.history.memory import PostgresMemory
 from credit_pipeline.adapters.install.install import install
 from credit_pipeline.adapters.stores.counter import CounterStore
-from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, WixConfig
+from credit_pipeline.config.billing import WixConfig
+from credit_pipeline.config.store import CounterStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
 from credit_pipeline.domain.policy import Policy, Renewal
 from credit_pipeline.sandbox.billing.book_billing import BookBilling
@@ -48,16 +50,8 @@ SYSTEM = CreditSystem(
         )
     ),
     policy=Policy(renewal=Renewal.RESET_USED, automation_apply=True),
-    store=CounterStoreConfig(
-        url_env="WIX_DATABASE_URL",
-        schema="public",
-        table="app_instances",
-        account="instance_id",
-        label="plan_id",
-        total="credits_total",
-        used="credits_used_month",
-    ),
-    billing=WixConfig(app_id_env="WIX_APP_ID", app_secret_env="WIX_APP_SECRET"),
+    store=CounterStoreConfig(layout="counter", url_env="WIX_DATABASE_URL"),
+    billing=WixConfig(provider="wix", app_id_env="WIX_APP_ID", app_secret_env="WIX_APP_SECRET"),
 )
 
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from credit_pipeline.adapters.alerts.sinks import TIMEOUT
 from credit_pipeline.adapters.billing.http.transport import is_loopback
-from credit_pipeline.config.system import EmailAlerts
+from credit_pipeline.config.alerts import EmailAlerts
 from credit_pipeline.services.alerts.ports import DeliveryFailed, Message
 
 _PORTS = {"smtp": 587, "smtps": 465}

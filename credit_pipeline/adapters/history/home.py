@@ -161,4 +161,4 @@ def _version() -> str:
 
 
 def _place(system: CreditSystem, env: str) -> CreditSystem:
-    return replace(system, store=replace(system.store, url_env=env))
+    return replace(system, store=system.store.model_copy(update={"url_env": env}))

@@ -197,7 +197,7 @@ class PostgresInbox(SystemDatabase):
     def _update_products_table(self, cursor: Cursor, row: Row, state: RecordState, sentence: str) -> str:
         """Updates the product's own table and returns the sentence to keep. Its refusal does not undo our change."""
         own = self._configured.webhooks
-        if own is None or not own.told or row["own_id"] is None:
+        if own is None or not own.written_back or row["own_id"] is None:
             return sentence
         query = sql.SQL("SELECT {}(%s, %s, %s, %s)").format(tell_function(self._configured))
         try:

@@ -9,7 +9,8 @@ from psycopg import sql
 
 from credit_pipeline.adapters.install.ledger_sql import MEANINGS, add_call
 from credit_pipeline.adapters.install.product_names import check_names
-from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 
 _SQL = files("credit_pipeline.adapters.install") / "sql" / "hardening.sql"
@@ -35,7 +36,8 @@ def hardening_sql(system: CreditSystem) -> str | None:
     store = system.store
     if not isinstance(store, LedgerStoreConfig):
         return None
-    transactions, taken = store.transactions, {meaning: name for name, meaning in store.add.arguments.items()}
+    transactions = store.transactions
+    taken: dict[str, str] = {meaning: name for name, meaning in store.add.arguments.items()}
     if transactions.reference is None or "reference" not in taken:
         key = "store.transactions.reference" if transactions.reference is None else "store.add.arguments"
         raise ConfigurationError(
@@ -49,13 +51,13 @@ def hardening_sql(system: CreditSystem) -> str | None:
         )
     name, literal = sql.Identifier, sql.Literal
     entries = name(store.schema, transactions.table)
-    once = name(store.schema, _short(store.add.name, "_once"))
+    once = name(store.schema, _short(store.add.function, "_once"))
     variables = {meaning: name(taken.get(meaning, f"p_{meaning}")) for meaning in MEANINGS}
     words: dict[str, sql.Composable] = {
         "system": sql.SQL(system.name),
         "transactions": entries,
         "transactions_shown": entries,
-        "add_shown": name(store.schema, store.add.name),
+        "add_shown": name(store.schema, store.add.function),
         "template": sql.SQL(_comment(system.policy.reference)),
         "fields": sql.SQL(_fields(system.policy.reference)),
         "example": sql.SQL("SELECT {}({})").format(once, _example(variables)),

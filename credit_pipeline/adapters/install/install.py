@@ -42,7 +42,8 @@ from credit_pipeline.adapters.install.witness import set_witness
 from credit_pipeline.adapters.install.write_functions import config_hash, render
 from credit_pipeline.adapters.postgres.connections import libpq_url
 from credit_pipeline.adapters.postgres.transactions import Cursor
-from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.findings.ports import Decided
 
@@ -234,7 +235,7 @@ def _rights(system: CreditSystem) -> str:
         for need in needs_of(system)
     ]
     if isinstance(store, LedgerStoreConfig):
-        add = sql.Identifier(store.schema, store.add.name).as_string(None)
+        add = sql.Identifier(store.schema, store.add.function).as_string(None)
         entries = sql.Identifier(store.schema, store.transactions.table).as_string(None)
         lines.append(f"EXECUTE on function {add}; INSERT on {entries} too, unless it is SECURITY DEFINER")
     return "".join(f"--   {line}\n" for line in lines)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
-from credit_pipeline.config.system import FunctionCall, LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig, ProductFunction
 from credit_pipeline.domain.grants.ledger import EntryKind
 
 MEANINGS = ("account", "amount", "type", "reference", "description")
@@ -57,14 +57,14 @@ def touch(updated_at: str | None) -> sql.Composable:
     return _NOTHING if updated_at is None else sql.SQL(", {} = now()").format(sql.Identifier(updated_at))
 
 
-def add_call(schema: str, add: FunctionCall) -> sql.Composable:
+def add_call(schema: str, add: ProductFunction) -> sql.Composable:
     """The call as a text for SQL's `format` with the five MEANINGS as its values. They stand in it as literals without
     a type, so that the function's own parameters decide what they become."""
     arguments = (
         sql.SQL("{} => %{}$L").format(sql.Identifier(parameter), sql.SQL(str(MEANINGS.index(meaning) + 1)))
         for parameter, meaning in add.arguments.items()
     )
-    return sql.SQL("SELECT {}({})").format(sql.Identifier(schema, add.name), sql.SQL(", ").join(arguments))
+    return sql.SQL("SELECT {}({})").format(sql.Identifier(schema, add.function), sql.SQL(", ").join(arguments))
 
 
 def keyed(store: LedgerStoreConfig) -> bool:

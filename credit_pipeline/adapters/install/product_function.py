@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from credit_pipeline.adapters.install.ledger_sql import MEANINGS
 from credit_pipeline.adapters.postgres.transactions import Cursor, Row
-from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 
 # Leans on pg_proc_proname_args_nsp_index. The last pronargdefaults of the pronargs input parameters have defaults.
@@ -30,7 +31,7 @@ class _Overload:
 
 def check_add(cursor: Cursor, system: CreditSystem, store: LedgerStoreConfig) -> None:
     """Raises ConfigurationError where no single function fits `store.add`, or the role may not run it."""
-    name, schema, passed = store.add.name, store.schema, set(store.add.arguments)
+    name, schema, passed = store.add.function, store.schema, set(store.add.arguments)
     missing = [word for word in _NEEDED if word not in store.add.arguments.values()]
     if missing:
         raise ConfigurationError(
@@ -85,11 +86,11 @@ def _misfit(system: CreditSystem, name: str, passed: set[str], function: _Overlo
 
 def _check_insert(cursor: Cursor, system: CreditSystem, store: LedgerStoreConfig) -> None:
     """A SECURITY INVOKER function inserts the transaction with our rights."""
-    table = store.transactions.table
+    table, function = store.transactions.table, f"{store.schema}.{store.add.function}"
     row = cursor.execute(_MAY_INSERT, (store.schema, table)).fetchone()
     if row is None or not row["may"]:
         raise ConfigurationError(
-            f"{system.name}: `{store.schema}.{store.add.name}` runs with its caller's rights, and the database role "
+            f"{system.name}: `{function}` runs with its caller's rights, and the database role "
             f"may not insert into `{store.schema}.{table}`: as the table's owner run "
             f'`GRANT SELECT, INSERT ON "{store.schema}"."{table}" TO` that role'
         )

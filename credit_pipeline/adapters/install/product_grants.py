@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from credit_pipeline.adapters.install.product_needs import TableNeed, needs_of
-from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 
 READERS = ("owner", "reader", "corrector")
 """The roles that read the product's columns; the owner alone writes them."""
@@ -69,7 +70,7 @@ def _function_grants(store: LedgerStoreConfig) -> str:
     """EXECUTE on the product's function; a SECURITY INVOKER function also needs INSERT on the transactions."""
     words = {
         "schema": sql.Literal(store.schema),
-        "function": sql.Literal(store.add.name),
+        "function": sql.Literal(store.add.function),
         "table": sql.Literal(sql.Identifier(store.schema, store.transactions.table).as_string(None)),
         "id": sql.Literal(store.transactions.id),
     }

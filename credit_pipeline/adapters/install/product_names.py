@@ -1,15 +1,15 @@
 """Every product name in the configuration, by its YAML key, checked for being a plain identifier."""
 
 import re
-from dataclasses import fields
 
-from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import CounterStoreConfig, LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _LONGEST_SYSTEM = 63 - len("config_hash_")
 _SECTIONS = ("balances", "transactions", "tiers", "users", "mapping", "subscriptions", "failures", "plans")
-_WORDS = frozenset({"grant_type", "adjustment_type"})
+_WORDS = frozenset({"grant_type", "adjustment_type", "amounts"})
 """Keys of a section whose text is a value and no name."""
 
 
@@ -45,32 +45,32 @@ def column_names(store: CounterStoreConfig) -> dict[str, str]:
     """YAML key → column, of a counter's table."""
     names = {
         "store.columns.account": store.account,
-        "store.columns.label": store.label,
-        "store.columns.total": store.total,
-        "store.columns.used": store.used,
+        "store.columns.label": store.columns.label,
+        "store.columns.total": store.columns.total,
+        "store.columns.used": store.columns.used,
     }
-    if store.updated_at is not None:
-        names["store.columns.updated_at"] = store.updated_at
+    if store.columns.updated_at is not None:
+        names["store.columns.updated_at"] = store.columns.updated_at
     return names
 
 
 def _webhook_names(system: CreditSystem) -> dict[str, str]:
-    """Columns and table of the product's own webhooks; its words for their states are values."""
-    table, values = system.webhooks, {"repaired", "dead"}
-    named = {field.name: getattr(table, field.name) for field in fields(table)} if table is not None else {}
-    return {f"webhooks.{word}": name for word, name in named.items() if isinstance(name, str) and word not in values}
+    """Table and columns of the product's own webhooks."""
+    section = system.webhooks
+    columns = {} if section is None else {key: getattr(section, key) for key in type(section).model_fields}
+    return {f"webhooks.{key}": name for key, name in columns.items() if isinstance(name, str)}
 
 
 def _ledger_names(store: LedgerStoreConfig) -> dict[str, str]:
     names = {"store.schema": store.schema}
     for key in _SECTIONS:
         section = getattr(store, key)
-        for field in fields(section) if section is not None else ():
-            value = getattr(section, field.name)
-            if isinstance(value, str) and field.name not in _WORDS:
-                names[f"store.{key}.{field.name}"] = value
+        for name in type(section).model_fields if section is not None else ():
+            value = getattr(section, name)
+            if isinstance(value, str) and name not in _WORDS:
+                names[f"store.{key}.{name}"] = value
     for key, call in (("add", store.add), ("deduct", store.deduct)):
         if call is not None:
-            names[f"store.{key}.function"] = call.name
+            names[f"store.{key}.function"] = call.function
             names |= {f"store.{key}.arguments.{parameter}": parameter for parameter in call.arguments}
     return names

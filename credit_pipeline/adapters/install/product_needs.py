@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig, WebhookTable
+from credit_pipeline.config.store import CounterStoreConfig, LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.config.webhooks import WebhookTable
 
 
 class Kind(Enum):
@@ -66,7 +68,7 @@ def needs_of(system: CreditSystem) -> tuple[TableNeed, ...]:
 def _webhooks(own: WebhookTable | None) -> Iterator[TableNeed]:
     if own is None:
         return
-    told = _UPDATE if own.told else ()
+    told = _UPDATE if own.written_back else ()
     columns = _optional(
         "webhooks",
         ("id", own.id, Kind.ID, ()),
@@ -85,10 +87,10 @@ def _counter(store: CounterStoreConfig) -> Iterator[TableNeed]:
     at = "store.columns"
     columns = [
         ColumnNeed(key=f"{at}.account", name=store.account, kind=Kind.ID, one_row_each="an account"),
-        ColumnNeed(key=f"{at}.label", name=store.label, kind=Kind.WORD, rights=_UPDATE),
-        ColumnNeed(key=f"{at}.total", name=store.total, kind=Kind.WHOLE, rights=_UPDATE),
-        ColumnNeed(key=f"{at}.used", name=store.used, kind=Kind.WHOLE, rights=_UPDATE),
-        *_optional(at, ("updated_at", store.updated_at, Kind.TIME, _UPDATE)),
+        ColumnNeed(key=f"{at}.label", name=store.columns.label, kind=Kind.WORD, rights=_UPDATE),
+        ColumnNeed(key=f"{at}.total", name=store.columns.total, kind=Kind.WHOLE, rights=_UPDATE),
+        ColumnNeed(key=f"{at}.used", name=store.columns.used, kind=Kind.WHOLE, rights=_UPDATE),
+        *_optional(at, ("updated_at", store.columns.updated_at, Kind.TIME, _UPDATE)),
     ]
     yield TableNeed(key="store.table", table=store.table, columns=tuple(columns))
 

@@ -4,7 +4,8 @@ from importlib.resources import files
 
 from psycopg import sql
 
-from credit_pipeline.config.system import CreditSystem, WebhookTable
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.config.webhooks import WebhookTable
 
 _SQL = files("credit_pipeline.adapters.install") / "sql"
 LONGEST = 2000
@@ -17,7 +18,7 @@ def webhook_functions(system: CreditSystem) -> tuple[str, ...]:
     if own is None:
         return ()
     words = webhook_parameters(system)
-    names = ("webhook_table.sql", "webhook_told.sql") if own.told else ("webhook_table.sql",)
+    names = ("webhook_table.sql", "webhook_told.sql") if own.written_back else ("webhook_table.sql",)
     return tuple(sql.SQL((_SQL / name).read_text(encoding="utf-8")).format(**words).as_string(None) for name in names)
 
 
@@ -46,7 +47,7 @@ def webhook_parameters(system: CreditSystem) -> dict[str, sql.Composable]:
         "id": sql.Identifier(own.id),
         "status": sql.Identifier(own.status),
         "received": sql.Identifier(own.received),
-        "failed": sql.SQL(", ").join(map(sql.Literal, own.failed)),
+        "failed": sql.SQL(", ").join(map(sql.Literal, own.statuses.failed)),
         "type": _text(own.type),
         "account": _text(own.account),
         "error": _text(own.error),
@@ -70,7 +71,8 @@ def _bytes(column: str | None) -> sql.Composable:
 
 def _told(own: WebhookTable) -> sql.Composable:
     """The SET list. A state without a configured word keeps the product's own."""
-    status, words = sql.Identifier(own.status), {"repaired": own.repaired, "superseded": own.repaired, "dead": own.dead}
+    status, ends = sql.Identifier(own.status), own.statuses
+    words = {"repaired": ends.repaired, "superseded": ends.repaired, "dead": ends.dead}
     cases = sql.SQL(" ").join(
         sql.SQL("WHEN {} THEN {}").format(sql.Literal(state), sql.Literal(word))
         for state, word in words.items()

@@ -14,7 +14,8 @@ from psycopg import sql
 from credit_pipeline.adapters.install.pins import note_act
 from credit_pipeline.adapters.install.roles import become_owner, step_back
 from credit_pipeline.adapters.postgres.transactions import Cursor
-from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import CounterStoreConfig, LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.services.findings.ports import Decided
 
@@ -75,13 +76,13 @@ def _words(system: CreditSystem) -> Mapping[str, sql.Composable]:
         "after": _row(store, "NEW"),
     }
     if isinstance(store, CounterStoreConfig):
-        names = {"total": sql.Identifier(store.total), "used": sql.Identifier(store.used)}
+        names = {"total": sql.Identifier(store.columns.total), "used": sql.Identifier(store.columns.used)}
         return words | {
             "what_is_spending": sql.SQL("what `used` rose by is taken off what available fell by."),
             "falls": sql.SQL(_COUNTER_FALLS).format(**names),
             "ours": sql.Literal(_OURS),
         }
-    spends = "" if store.deduct is None else rf'|function (\S+\.)?"?{re.escape(store.deduct.name)}"?[( ]'
+    spends = "" if store.deduct is None else rf'|function (\S+\.)?"?{re.escape(store.deduct.function)}"?[( ]'
     return words | {
         "what_is_spending": sql.SQL("what the product's own `store.deduct` does is left out."),
         "falls": sql.SQL("NEW.{b} < OLD.{b}").format(b=sql.Identifier(store.balances.balance)),
@@ -92,7 +93,7 @@ def _words(system: CreditSystem) -> Mapping[str, sql.Composable]:
 def _row(store: CounterStoreConfig | LedgerStoreConfig, row: str) -> sql.Composable:
     """The row in readable columns. A ledger's balance row only holds what is available."""
     names = (
-        {"plan": store.label, "total": store.total, "used": store.used}
+        {"plan": store.columns.label, "total": store.columns.total, "used": store.columns.used}
         if isinstance(store, CounterStoreConfig)
         else {"balance": store.balances.balance}
     )

@@ -12,7 +12,8 @@ from psycopg import sql
 from credit_pipeline.adapters.install.ledger_sql import ledger_words, touch
 from credit_pipeline.adapters.install.product_names import check_names
 from credit_pipeline.adapters.install.webhook_functions import webhook_functions, webhook_parameters
-from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import CounterStoreConfig, LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 
 _SQL = files("credit_pipeline.adapters.install") / "sql"
 # Every function is closed to PUBLIC; who may call which is in roles.sql, and in a single-role install nobody else does.
@@ -71,8 +72,8 @@ def _counter_words(store: CounterStoreConfig) -> Mapping[str, sql.Composable]:
         "schema": sql.Identifier(store.schema),
         "table": sql.Identifier(store.schema, store.table),
         "account": sql.Identifier(store.account),
-        "label": sql.Identifier(store.label),
-        "total": sql.Identifier(store.total),
-        "used": sql.Identifier(store.used),
-        "touch": touch(store.updated_at),
+        "label": sql.Identifier(store.columns.label),
+        "total": sql.Identifier(store.columns.total),
+        "used": sql.Identifier(store.columns.used),
+        "touch": touch(store.columns.updated_at),
     }

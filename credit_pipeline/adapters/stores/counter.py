@@ -12,7 +12,8 @@ from credit_pipeline.adapters.postgres.connections import arrow_transaction, lib
 from credit_pipeline.adapters.postgres.table_columns import look_up
 from credit_pipeline.adapters.stores.column_values import among, check_one_row_each, fetch, text, whole
 from credit_pipeline.adapters.stores.price_list import price_list
-from credit_pipeline.config.system import CounterStoreConfig, CreditSystem
+from credit_pipeline.config.store import CounterStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.tables import COUNTER_BALANCES
 
@@ -41,12 +42,12 @@ class CounterStore:
         with arrow_transaction(self._url, self._system, self._env, read_only=True) as cursor:
             table = look_up(cursor, self._system, store.schema, "store.table", store.table)
             account = table.column("store.columns.account", store.account)
-            total = table.number("store.columns.total", store.total)
-            used = table.number("store.columns.used", store.used)
+            total = table.number("store.columns.total", store.columns.total)
+            used = table.number("store.columns.used", store.columns.used)
             condition, bound = among(account, accounts)
             query = sql.SQL(_BALANCES).format(
                 account=text(account),
-                label=text(table.column("store.columns.label", store.label)),
+                label=text(table.column("store.columns.label", store.columns.label)),
                 total=whole(cursor, table, total),
                 used=whole(cursor, table, used),
                 table=table.identifier,

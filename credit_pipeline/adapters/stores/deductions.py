@@ -15,7 +15,7 @@ from credit_pipeline.adapters.postgres.connections import ArrowCursor
 from credit_pipeline.adapters.postgres.table_columns import Column, look_up
 from credit_pipeline.adapters.postgres.transactions import Cursor, Row, connect, translated
 from credit_pipeline.adapters.stores.column_values import instant, text
-from credit_pipeline.config.system import FailureTable, FunctionCall
+from credit_pipeline.config.store import FailureTable, ProductFunction
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.ports import FailedSpend
@@ -48,7 +48,7 @@ _NOT_THE_FUNCTIONS_FAULT = (
 
 
 def can_deduct(
-    url: str, system: str, env: str, schema: str, deduct: FunctionCall, account: AccountId, *, probe: bool
+    url: str, system: str, env: str, schema: str, deduct: ProductFunction, account: AccountId, *, probe: bool
 ) -> bool:
     """Whether the login may execute the function; `probe` also executes it for one credit and rolls back.
 
@@ -90,15 +90,15 @@ def failed_spends(
     )
 
 
-def _resolve(cursor: Cursor, system: str, schema: str, call: FunctionCall) -> Row:
+def _resolve(cursor: Cursor, system: str, schema: str, call: ProductFunction) -> Row:
     """The only function that accepts the configured parameters by name. Raises ConfigurationError otherwise."""
     wanted = set(call.arguments)
-    fitting = [row for row in cursor.execute(_FUNCTIONS, (call.name, schema)).fetchall() if _fits(row, wanted)]
+    fitting = [row for row in cursor.execute(_FUNCTIONS, (call.function, schema)).fetchall() if _fits(row, wanted)]
     if len(fitting) != 1:
         what = "does not exist" if not fitting else f"exists {len(fitting)} times"
         parameters = ", ".join(f"`{one}`" for one in call.arguments)
         raise ConfigurationError(
-            f"{system}: a function `{schema}.{call.name}` with parameters {parameters} {what}: "
+            f"{system}: a function `{schema}.{call.function}` with parameters {parameters} {what}: "
             "correct `store.deduct` in defs.yaml"
         )
     return fitting[0]
@@ -116,14 +116,14 @@ def _inputs(row: Row) -> list[str]:
     return [name for name, mode in zip(names, modes, strict=True) if mode in {"i", "b", "v"}]
 
 
-def _runs(cursor: Cursor, schema: str, call: FunctionCall, function: Row, account: AccountId) -> bool:
+def _runs(cursor: Cursor, schema: str, call: ProductFunction, function: Row, account: AccountId) -> bool:
     """Whether one credit can be deducted: not if the function returns false or raises an error."""
     values: dict[str, Any] = {"account": account, "amount": 1, "description": "credit_pipeline: probe, rolled back"}
     types = dict(zip(_inputs(function), function["types"], strict=True))
     arguments = sql.SQL(", ").join(
         sql.SQL("{} => %s::{}").format(sql.Identifier(name), sql.SQL(types[name])) for name in call.arguments
     )
-    query = sql.SQL("SELECT {}({}) AS done").format(sql.Identifier(schema, call.name), arguments)
+    query = sql.SQL("SELECT {}({}) AS done").format(sql.Identifier(schema, call.function), arguments)
     cursor.execute(_AS_THE_PRODUCT, (schema,))
     try:
         row = cursor.execute(query, [values[meaning] for meaning in call.arguments.values()]).fetchone()

@@ -16,7 +16,7 @@ from credit_pipeline.adapters.postgres.connections import ArrowCursor
 from credit_pipeline.adapters.postgres.table_columns import Column, TableColumns, look_up
 from credit_pipeline.adapters.stores.arrow_lists import aligned, distinct, nested
 from credit_pipeline.adapters.stores.column_values import check_one_row_each, fetch, id_text, instant, text
-from credit_pipeline.config.system import LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
 from credit_pipeline.domain.subjects.email_digest import email_digest
 from credit_pipeline.services.collect.tables import IDENTITIES
 

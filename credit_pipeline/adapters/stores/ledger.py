@@ -17,7 +17,8 @@ from credit_pipeline.adapters.stores.column_values import text
 from credit_pipeline.adapters.stores.identity_rows import IdentityRows
 from credit_pipeline.adapters.stores.ledger_rows import LedgerRows
 from credit_pipeline.adapters.stores.price_list import price_list
-from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.domain.subjects.ids import AccountId, AuthId
 from credit_pipeline.services.collect.ports import FailedSpend

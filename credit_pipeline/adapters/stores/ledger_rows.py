@@ -26,7 +26,7 @@ from credit_pipeline.adapters.stores.column_values import (
     text,
     whole,
 )
-from credit_pipeline.config.system import LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
 from credit_pipeline.domain.errors import StoreError
 from credit_pipeline.domain.grants.ledger import EntryKind
 from credit_pipeline.domain.subjects.ids import AccountId
@@ -187,7 +187,7 @@ class LedgerRows:
             "at": instant(at),
             "at_column": at.identifier,
             "since": since(at, "credit_pipeline.since"),
-            "magnitude": sql.SQL("sum(abs({}))" if names.by_type else "NULL").format(amount),
+            "magnitude": sql.SQL("sum(abs({}))" if (names.amounts == "by_type") else "NULL").format(amount),
             "id": text(table.column("store.transactions.id", names.id)),
             "reference": sql.SQL("NULL::text")
             if names.reference is None
@@ -207,7 +207,7 @@ class LedgerRows:
     def _signed(self, sums: pa.Table) -> pa.Table:
         sums = self._of_kind(sums)
         spend = pc.equal(sums["kind"], EntryKind.SPEND.value)
-        spent = sums["magnitude"] if self._store.transactions.by_type else pc.negate(sums["amount"])
+        spent = sums["magnitude"] if (self._store.transactions.amounts == "by_type") else pc.negate(sums["amount"])
         zero = pa.scalar(0, pa.int64())
         sums = sums.append_column("granted", pc.if_else(spend, zero, sums["amount"]))
         return sums.append_column("spent", pc.if_else(spend, spent, zero))

@@ -7,7 +7,7 @@ from psycopg import sql
 from credit_pipeline.adapters.postgres.connections import ArrowCursor
 from credit_pipeline.adapters.postgres.table_columns import look_up
 from credit_pipeline.adapters.stores.column_values import fetch, text, whole
-from credit_pipeline.config.system import PlanTable
+from credit_pipeline.config.store import PlanTable
 from credit_pipeline.domain.errors import StoreError
 
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from credit_pipeline.adapters.connect import open_gateways
-from credit_pipeline.config.system import CreditSystem, StripeConfig
+from credit_pipeline.config.billing import StripeConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError, SourceError
 from credit_pipeline.orchestration.resources import working_folder
 from credit_pipeline.services.sync.ports import EventSource

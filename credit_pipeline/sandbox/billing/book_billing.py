@@ -22,7 +22,8 @@ from credit_pipeline.adapters.billing.subscription_rows import (
     unanswered,
 )
 from credit_pipeline.adapters.billing.wix.wire import parse_instance
-from credit_pipeline.config.system import CreditSystem, StripeConfig
+from credit_pipeline.config.billing import StripeConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import SourceError
 from credit_pipeline.domain.subjects.account import Lookup
 from credit_pipeline.domain.subjects.ids import BillingId

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from credit_pipeline.config.system import CreditSystem, LedgerStoreConfig
+from credit_pipeline.config.store import LedgerStoreConfig
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.classify import classify
 from credit_pipeline.domain.codes import CODES
 from credit_pipeline.domain.judgement import Judgement

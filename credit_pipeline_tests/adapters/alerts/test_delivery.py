@@ -17,7 +17,7 @@ import pytest
 
 from credit_pipeline.adapters.alerts.outbox import PostgresOutbox
 from credit_pipeline.adapters.open_alerts import sinks_of
-from credit_pipeline.config.system import AlertsConfig, EmailAlerts, WebhookAlerts
+from credit_pipeline.config.alerts import AlertsConfig, EmailAlerts, WebhookAlerts
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.services.alerts.alerts import Drained, drain
 from credit_pipeline.services.alerts.ports import AlertKind, Sink
@@ -128,7 +128,7 @@ def test_a_message_that_one_sink_refuses_for_its_own_sake_is_not_held_against_th
     story.collect(a_finding())
     fail(story, "run-1")
     chat.status = 400
-    sinks = sinks_of(replace(SYSTEM, alerts=replace(SYSTEM.alerts, email=None)), {"HOOK_URL": chat.url})
+    sinks = sinks_of(replace(SYSTEM, alerts=SYSTEM.alerts.model_copy(update={"email": None})), {"HOOK_URL": chat.url})
     assert look(story, sinks).messages == 2, "the log's"
     chat.status = 200
     assert look(story, sinks, now_of(story) + 2 * MINUTE).messages == 2
@@ -137,7 +137,7 @@ def test_a_message_that_one_sink_refuses_for_its_own_sake_is_not_held_against_th
 
 def test_a_recipient_who_is_refused_is_seen_and_the_others_are_not_told_twice(story: Alerting, post: Post) -> None:
     fail(story, "run-1")
-    mail = replace(SYSTEM.alerts.email, to=("b@example.com", "gone@example.com"))  # type: ignore[type-var]
+    mail = SYSTEM.alerts.email.model_copy(update={"to": ("b@example.com", "gone@example.com")})  # type: ignore[type-var]
     post.refuses = {"gone@example.com": "550 no such user"}
     sinks = sinks_of(replace(SYSTEM, alerts=AlertsConfig(email=mail)), {"SMTP_URL": f"smtp://127.0.0.1:{post.port}"})
     told = look(story, sinks)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from credit_pipeline.adapters.alerts.mail import EmailSink
-from credit_pipeline.config.system import EmailAlerts
+from credit_pipeline.config.alerts import EmailAlerts
 from credit_pipeline.services.alerts.ports import DeliveryFailed, Message
 from credit_pipeline_tests.adapters.alerts.alert_servers import Post, a_post
 

@@ -10,7 +10,7 @@ import pytest
 
 from credit_pipeline.adapters.alerts.sinks import WebhookSink
 from credit_pipeline.adapters.open_alerts import sinks_of
-from credit_pipeline.config.system import AlertsConfig, EmailAlerts, WebhookAlerts
+from credit_pipeline.config.alerts import AlertsConfig, EmailAlerts, WebhookAlerts
 from credit_pipeline.services.alerts.ports import DeliveryFailed, Message
 from credit_pipeline_tests.adapters.alerts.alert_servers import Chat, a_chat
 from credit_pipeline_tests.adapters.products.counter_product import PUBLIC

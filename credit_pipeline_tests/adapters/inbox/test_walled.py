@@ -8,7 +8,7 @@ import pytest
 from credit_pipeline.adapters.inbox.sync_requests import PostgresSyncRequests
 from credit_pipeline.adapters.inbox.webhooks import PostgresInbox
 from credit_pipeline.adapters.install.install import Wanted, install
-from credit_pipeline.config.system import WebhookTable
+from credit_pipeline.config.webhooks import WebhookTable
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
 from credit_pipeline.services.sync.ports import RecordState
 from credit_pipeline_tests.adapters.products.counter_product import PUBLIC, Product
@@ -76,10 +76,10 @@ def test_the_products_own_table_is_told_by_the_corrector_through_our_function_al
 @pytest.mark.parametrize(
     ("own", "said"),
     [
-        (WebhookTable(table="nowhere", failed=("failed",), account="instance"), "webhooks.table"),
-        (WebhookTable(table="failed_webhooks", failed=("failed",), account="nobody"), "webhooks.account"),
+        (WebhookTable(table="nowhere", account="instance"), "webhooks.table"),
+        (WebhookTable(table="failed_webhooks", account="nobody"), "webhooks.account"),
         (
-            WebhookTable(table="failed_webhooks", failed=("failed",), account="instance", attempts="why"),
+            WebhookTable(table="failed_webhooks", account="instance", attempts="why"),
             "webhooks.attempts",
         ),
     ],

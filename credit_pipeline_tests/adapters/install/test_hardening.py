@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from credit_pipeline.adapters.install.hardening import hardening_sql
-from credit_pipeline.config.system import CreditSystem, FunctionCall
+from credit_pipeline.config.store import AddFunction
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline_tests.adapters.plans.test_write_path_races import WAITING, at_once, until
@@ -250,14 +251,14 @@ def test_a_template_of_two_lines_stays_within_its_comment() -> None:
             "add `{plan}` and `{period_start}` to it in defs.yaml, and to the product's handler",
         ),
         (
-            a_system(transactions=replace(ledger_config().transactions, reference=None)),
+            a_system(transactions=ledger_config().transactions.model_copy(update={"reference": None})),
             "bestauth: a grant can only be told from another by its reference, and `store.transactions.reference` "
             "names none: add a column and a parameter for one to the product, then name them in defs.yaml",
         ),
         (
             a_system(
-                add=FunctionCall(
-                    name="add_points", arguments={k: v for k, v in ADD.arguments.items() if v != "reference"}
+                add=AddFunction.model_construct(
+                    function="add_points", arguments={k: v for k, v in ADD.arguments.items() if v != "reference"}
                 )
             ),
             "bestauth: a grant can only be told from another by its reference, and `store.add.arguments` "

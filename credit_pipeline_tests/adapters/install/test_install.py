@@ -10,7 +10,7 @@ import pytest
 
 from credit_pipeline.adapters.install.install import install, print_sql
 from credit_pipeline.adapters.install.write_functions import config_hash
-from credit_pipeline.config.system import PlanTable
+from credit_pipeline.config.store import PlanTable
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
 from credit_pipeline_tests.adapters.products.counter_product import (

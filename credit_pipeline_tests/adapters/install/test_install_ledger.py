@@ -1,13 +1,12 @@
 """`init` of a ledger: what it asks of the product's tables and function, and the sentence where they do not fit."""
 
-from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
 from credit_pipeline.adapters.install.install import install, print_sql
-from credit_pipeline.config.system import FailureTable, FunctionCall, PlanTable
+from credit_pipeline.config.store import AddFunction, FailureTable, PlanTable
 from credit_pipeline.domain.errors import ConfigurationError, StoreError
 from credit_pipeline_tests.adapters.install.test_install import objects
 from credit_pipeline_tests.adapters.products.ledger_product import (
@@ -140,48 +139,48 @@ def test_rows_hidden_from_the_role_are_no_empty_store(product: LedgerProduct) ->
 
 
 def an_add(**arguments: str) -> dict[str, Any]:
-    return {"add": FunctionCall(name="add_points", arguments=arguments)}
+    return {"add": AddFunction.model_construct(function="add_points", arguments=arguments)}
 
 
 @pytest.mark.parametrize(
     ("store", "sentence"),
     [
         (
-            {"balances": replace(PLAIN.balances, table="point_balances")},
+            {"balances": PLAIN.balances.model_copy(update={"table": "point_balances"})},
             "bestauth: table `public.point_balances` does not exist (near: `points_balances`, "
         ),
         (
-            {"transactions": replace(PLAIN.transactions, amount="amounts")},
+            {"transactions": PLAIN.transactions.model_copy(update={"amount": "amounts"})},
             "bestauth: column `amounts` of table `public.points_transactions` does not exist (near: `amount`): "
             "correct `store.transactions.amount` in defs.yaml",
         ),
         (
-            {"balances": replace(PLAIN.balances, balance="updated_at")},
+            {"balances": PLAIN.balances.model_copy(update={"balance": "updated_at"})},
             "bestauth: column `updated_at` is of type timestamptz, where a whole number that can be written is needed: "
             "correct `store.balances.balance` in defs.yaml",
         ),
         (
-            {"transactions": replace(PLAIN.transactions, amount="type")},
+            {"transactions": PLAIN.transactions.model_copy(update={"amount": "type"})},
             "bestauth: column `type` is of type text, where a whole number is needed: "
             "correct `store.transactions.amount` in defs.yaml",
         ),
         (
-            {"tiers": replace(PLAIN.tiers, period_end="status")},
+            {"tiers": PLAIN.tiers.model_copy(update={"period_end": "status"})},
             "bestauth: column `status` is of type text, where a timestamp that can be written is needed: "
             "correct `store.tiers.period_end` in defs.yaml",
         ),
         (
-            {"subscriptions": replace(PLAIN.subscriptions, metadata="stripe_customer_id")},
+            {"subscriptions": PLAIN.subscriptions.model_copy(update={"metadata": "stripe_customer_id"})},
             "bestauth: column `stripe_customer_id` is of type text, where jsonb that can be written is needed: "
             "correct `store.subscriptions.metadata` in defs.yaml",
         ),
         (
-            {"mapping": replace(PLAIN.mapping, user="supabase_user_id", account="bestauth_user_id")},
+            {"mapping": PLAIN.mapping.model_copy(update={"user": "supabase_user_id", "account": "bestauth_user_id"})},
             "bestauth: column `supabase_user_id` of `public.user_id_mapping` has no unique index, so a user could have "
             "several rows: add one, or correct `store.mapping.user` in defs.yaml",
         ),
         (
-            {"users": replace(PLAIN.users, id="uid")},
+            {"users": PLAIN.users.model_copy(update={"id": "uid"})},
             "bestauth: column `uid` of table `public.bestauth_users` does not exist",
         ),
         (
@@ -193,12 +192,12 @@ def an_add(**arguments: str) -> dict[str, Any]:
             "not a number: correct `store.plans.credits` in defs.yaml",
         ),
         (
-            {"balances": replace(PLAIN.balances, balance='x"; drop table plans')},
+            {"balances": PLAIN.balances.model_copy(update={"balance": 'x"; drop table plans'})},
             "cannot be the name of a table or column (letters, digits and `_`, at most 63): "
             "correct `store.balances.balance` in defs.yaml",
         ),
         (
-            {"add": replace(ADD, name="grant_points")},
+            {"add": ADD.model_copy(update={"function": "grant_points"})},
             "bestauth: function `public.grant_points` does not exist in this database: "
             "correct `store.add.function` in defs.yaml",
         ),
@@ -213,7 +212,7 @@ def an_add(**arguments: str) -> dict[str, Any]:
             "and `amount` and `type` and `reference` and `description`",
         ),
         (
-            {"add": FunctionCall(name="add_points", arguments={**ADD.arguments, "p type": "type"})},
+            {"add": AddFunction.model_construct(function="add_points", arguments={**ADD.arguments, "p type": "type"})},
             "`p type` cannot be the name of a function or parameter",
         ),
     ],
@@ -286,7 +285,7 @@ def test_reserved_and_mixed_case_names_are_quoted(databases: Databases) -> None:
 def test_another_call_of_the_function_renews_the_functions(product: LedgerProduct) -> None:
     install(product.url, a_system())
     arguments = {name: value for name, value in ADD.arguments.items() if value != "description"}
-    quieter = a_system(add=FunctionCall(name="add_points", arguments=arguments))
+    quieter = a_system(add=AddFunction.model_construct(function="add_points", arguments=arguments))
     with plans_of(product, quieter) as plans, pytest.raises(Exception, match=r"there is no such plan|changed since"):
         plans.apply_batch("bestauth-none", 10)
     assert install(product.url, quieter).renewed

@@ -47,7 +47,7 @@ def with_limits(**limits: Any) -> CreditSystem:
 
 def with_four_eyes(value: bool | None, **store: Any) -> CreditSystem:
     policy = replace(PUBLIC.policy, four_eyes=value)
-    return replace(PUBLIC, policy=policy, store=replace(PUBLIC.store, **store))
+    return replace(PUBLIC, policy=policy, store=PUBLIC.store.model_copy(update=store))
 
 
 def with_credits(**credits: int) -> CreditSystem:

@@ -78,7 +78,7 @@ def test_in_a_walled_install_the_missing_role_is_named(database: str) -> None:
 
 def test_reading_and_writing_go_through_their_own_logins(database: str, tmp_path: Path) -> None:
     walled = Walled(database)
-    store = replace(PUBLIC.store, reader_url_env="READER_URL", corrector_url_env="CORRECTOR_URL")
+    store = PUBLIC.store.model_copy(update={"reader_url_env": "READER_URL", "corrector_url_env": "CORRECTOR_URL"})
     system = replace(PUBLIC, store=store)
     environ = {
         "READER_URL": walled.login("reader", "reader"),

@@ -9,7 +9,8 @@ import pytest
 from credit_pipeline.adapters.install import write_functions
 from credit_pipeline.adapters.install.install import install
 from credit_pipeline.adapters.install.write_functions import WRITE_PATH, WRITE_PATH_VERSION, config_hash, template_text
-from credit_pipeline.config.system import CreditSystem, WebhookTable
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.config.webhooks import WebhookTable
 from credit_pipeline.sandbox.lifecycle import sandbox_system
 from credit_pipeline_tests.adapters.products.counter_product import (
     PUBLIC,
@@ -67,7 +68,7 @@ def test_the_hash_follows_names_and_version_and_no_text(system: CreditSystem, mo
 def test_another_column_is_another_hash() -> None:
     assert config_hash(a_system(total="gained")) != config_hash(a_system())
     one, other = (
-        replace(PUBLIC, webhooks=WebhookTable(table="failed_webhooks", failed=("failed",), account=account))
+        replace(PUBLIC, webhooks=WebhookTable(table="failed_webhooks", account=account))
         for account in ("instance", "site")
     )
     assert len({config_hash(PUBLIC), config_hash(one), config_hash(other)}) == 3

@@ -13,7 +13,7 @@ import pytest
 
 from credit_pipeline.adapters.plans.store import PostgresPlans
 from credit_pipeline.adapters.stores.ledger import LedgerStore
-from credit_pipeline.config.system import FunctionCall
+from credit_pipeline.config.store import AddFunction
 from credit_pipeline.domain.corrections.correction import Correction, Lane, SetSubscription
 from credit_pipeline.domain.errors import PlanError
 from credit_pipeline.domain.grants.ledger import EntryKind
@@ -665,12 +665,13 @@ def test_a_product_that_keeps_less_is_written_as_far_as_it_goes(databases: Datab
     url = databases.new()
     plain = ledger_config()
     lean = {
-        "transactions": replace(plain.transactions, reference=None, by_type=True),
-        "balances": replace(plain.balances, updated_at=None),
-        "tiers": replace(plain.tiers, period_start=None, period_end=None, updated_at=None),
-        "subscriptions": replace(plain.subscriptions, updated_at=None),
-        "add": FunctionCall(
-            name="add_points", arguments={k: v for k, v in ADD.arguments.items() if v in {"account", "amount", "type"}}
+        "transactions": plain.transactions.model_copy(update={"reference": None, "amounts": "by_type"}),
+        "balances": plain.balances.model_copy(update={"updated_at": None}),
+        "tiers": plain.tiers.model_copy(update={"period_start": None, "period_end": None, "updated_at": None}),
+        "subscriptions": plain.subscriptions.model_copy(update={"updated_at": None}),
+        "add": AddFunction.model_construct(
+            function="add_points",
+            arguments={k: v for k, v in ADD.arguments.items() if v in {"account", "amount", "type"}},
         ),
     }
     product, system = an_installed_ledger(url, **lean)
@@ -702,13 +703,21 @@ def test_every_name_and_word_of_the_store_is_in_the_hash_of_its_functions(databa
 
     plain = ledger_config()
     others = [
-        {"balances": replace(plain.balances, updated_at=None)},
-        {"tiers": replace(plain.tiers, period_end=None)},
-        {"users": replace(plain.users, id="uid")},
-        {"subscriptions": replace(plain.subscriptions, keys=("supabase_user_id",))},
-        {"transactions": replace(plain.transactions, grant_type="bonus")},
-        {"transactions": replace(plain.transactions, types={**plain.transactions.types, "bonus": EntryKind.SPEND})},
-        {"add": FunctionCall(name="add_points", arguments={**ADD.arguments, "p_note": "description"})},
+        {"balances": plain.balances.model_copy(update={"updated_at": None})},
+        {"tiers": plain.tiers.model_copy(update={"period_end": None})},
+        {"users": plain.users.model_copy(update={"id": "uid"})},
+        {"subscriptions": plain.subscriptions.model_copy(update={"keys": ("supabase_user_id",)})},
+        {"transactions": plain.transactions.model_copy(update={"grant_type": "bonus"})},
+        {
+            "transactions": plain.transactions.model_copy(
+                update={"types": {**plain.transactions.types, "bonus": EntryKind.SPEND}}
+            )
+        },
+        {
+            "add": AddFunction.model_construct(
+                function="add_points", arguments={**ADD.arguments, "p_note": "description"}
+            )
+        },
     ]
     hashes = {config_hash(a_system(**parts)) for parts in ({}, *others)}  # type: ignore[arg-type]
     assert len(hashes) == 1 + len(others)

@@ -15,7 +15,9 @@ from psycopg.rows import dict_row
 
 from credit_pipeline.adapters.install.install import install
 from credit_pipeline.adapters.plans.store import PostgresPlans
-from credit_pipeline.config.system import CounterStoreConfig, CreditSystem, PlanTable, WixConfig
+from credit_pipeline.config.billing import WixConfig
+from credit_pipeline.config.store import Columns, CounterStoreConfig, PlanTable
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.corrections.correction import (
     AdjustCredits,
     Correction,
@@ -70,24 +72,22 @@ CATALOGUE = Catalogue(
 
 def a_system(**store: Any) -> CreditSystem:
     """The seed product in schema public; `store` overrides its names."""
+    columns = {name: store.pop(name) for name in Columns.model_fields if name in store}
     names: dict[str, Any] = {
+        "layout": "counter",
         "url_env": "PRODUCT_URL",
-        "schema": "public",
         "table": "app_instances",
-        "account": "instance_id",
-        "label": "plan_id",
-        "total": "credits_total",
-        "used": "credits_used_month",
-        "updated_at": "updated_at",
-        "plans": PlanTable(table="plans", label="id", credits="monthly_credits"),
+        "columns": Columns.model_construct(**({"updated_at": "updated_at"} | columns)),
+        "plans": PlanTable(),
+        "schema_": store.pop("schema", "public"),
     }
     return CreditSystem(
         name="wix_app",
         environment="test",
         catalogue=CATALOGUE,
         policy=Policy(),
-        store=CounterStoreConfig(**(names | store)),
-        billing=WixConfig(app_id_env="APP_ID", app_secret_env="APP_SECRET"),
+        store=CounterStoreConfig.model_construct(**(names | store)),
+        billing=WixConfig(provider="wix", app_id_env="APP_ID", app_secret_env="APP_SECRET"),
     )
 
 
@@ -106,7 +106,7 @@ class Product:
             "schema": sql.Identifier(store.schema),
             "table": sql.Identifier(store.table),
             "account": sql.Identifier(store.account),
-            "total": sql.Identifier(store.total),
+            "total": sql.Identifier(store.columns.total),
         }
 
     def build(self) -> "Product":

@@ -11,16 +11,15 @@ from typing import Any
 from credit_pipeline.adapters.inbox.sync_requests import PostgresSyncRequests
 from credit_pipeline.adapters.inbox.webhooks import PostgresInbox
 from credit_pipeline.adapters.install.install import install
-from credit_pipeline.config.system import CreditSystem, WebhookTable
+from credit_pipeline.config.system import CreditSystem
+from credit_pipeline.config.webhooks import WebhookStatuses, WebhookTable
 from credit_pipeline.services.sync.ports import Claim, RecordState, Settlement
 from credit_pipeline_tests.adapters.products.counter_product import PUBLIC, Product
 from credit_pipeline_tests.conftest import Databases
 
 OWN = WebhookTable(
     table="failed_webhooks",
-    failed=("failed", "error"),
-    repaired="processed",
-    dead="given_up",
+    statuses=WebhookStatuses(failed=("failed", "error"), repaired="processed", dead="given_up"),
     type="kind",
     account="instance",
     body="payload",

@@ -16,19 +16,20 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from credit_pipeline.config.system import (
+from credit_pipeline.config.billing import StripeConfig
+from credit_pipeline.config.store import (
+    AddFunction,
     BalanceTable,
-    CreditSystem,
+    DeductFunction,
     FailureTable,
-    FunctionCall,
     LedgerStoreConfig,
     LocalSubscriptionTable,
     MappingTable,
-    StripeConfig,
     TierTable,
     TransactionTable,
     UserTable,
 )
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.grants.ledger import EntryKind
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, YearlyMode
 from credit_pipeline.domain.policy import Policy
@@ -48,8 +49,8 @@ TYPES = {
     "adjustment": EntryKind.ADJUSTMENT,
     "usage": EntryKind.SPEND,
 }
-ADD = FunctionCall(
-    name="add_points",
+ADD = AddFunction(
+    function="add_points",
     arguments={
         "p_user_id": "account",
         "p_amount": "amount",
@@ -58,7 +59,7 @@ ADD = FunctionCall(
         "p_reference": "reference",
     },
 )
-DEDUCT = FunctionCall(name="deduct_points", arguments={"p_user_id": "account", "p_amount": "amount"})
+DEDUCT = DeductFunction(function="deduct_points", arguments={"p_user_id": "account", "p_amount": "amount"})
 
 NAMES = {
     "bestauth_users": "Users",
@@ -96,7 +97,7 @@ def a_system(names: Mapping[str, str] | None = None, schema: str = "public", **s
         catalogue=CATALOGUE,
         policy=Policy(),
         store=config,
-        billing=StripeConfig(key_env="STRIPE_KEY"),
+        billing=StripeConfig(provider="stripe", key_env="STRIPE_KEY"),
     )
 
 
@@ -106,16 +107,16 @@ def ledger_config(names: Mapping[str, str] | None = None, schema: str = "public"
     def of(word: str) -> str:
         return (names or {}).get(word, word)
 
-    def call(function: FunctionCall) -> FunctionCall:
-        return FunctionCall(
-            name=of(function.name), arguments={of(word): value for word, value in function.arguments.items()}
+    def call(function: Any) -> Any:
+        return type(function).model_construct(
+            function=of(function.function), arguments={of(word): value for word, value in function.arguments.items()}
         )
 
     parts: dict[str, Any] = {
-        "balances": BalanceTable(
+        "balances": BalanceTable.model_construct(
             table=of("points_balances"), account=of("user_id"), balance=of("balance"), updated_at=of("updated_at")
         ),
-        "transactions": TransactionTable(
+        "transactions": TransactionTable.model_construct(
             types=TYPES,
             grant_type="subscription_grant",
             adjustment_type="adjustment",
@@ -127,7 +128,7 @@ def ledger_config(names: Mapping[str, str] | None = None, schema: str = "public"
             at=of("created_at"),
             reference=of("reference"),
         ),
-        "tiers": TierTable(
+        "tiers": TierTable.model_construct(
             table=of("subscriptions_consolidated"),
             account=of("user_id"),
             label=of("tier"),
@@ -136,11 +137,11 @@ def ledger_config(names: Mapping[str, str] | None = None, schema: str = "public"
             period_end=of("current_period_end"),
             updated_at=of("updated_at"),
         ),
-        "users": UserTable(table=of("bestauth_users"), id=of("id"), email=of("email")),
-        "mapping": MappingTable(
+        "users": UserTable.model_construct(table=of("bestauth_users"), id=of("id"), email=of("email")),
+        "mapping": MappingTable.model_construct(
             table=of("user_id_mapping"), user=of("bestauth_user_id"), account=of("supabase_user_id")
         ),
-        "subscriptions": LocalSubscriptionTable(
+        "subscriptions": LocalSubscriptionTable.model_construct(
             table=of("bestauth_subscriptions"),
             user=of("user_id"),
             metadata=of("metadata"),
@@ -150,7 +151,7 @@ def ledger_config(names: Mapping[str, str] | None = None, schema: str = "public"
         ),
         "add": call(ADD),
         "deduct": call(DEDUCT),
-        "failures": FailureTable(
+        "failures": FailureTable.model_construct(
             table=of("points_deduction_failures"),
             account=of("user_id"),
             at=of("created_at"),
@@ -158,7 +159,7 @@ def ledger_config(names: Mapping[str, str] | None = None, schema: str = "public"
             reason=of("reason"),
         ),
     }
-    return LedgerStoreConfig(url_env="PRODUCT_URL", schema=schema, **(parts | store))
+    return LedgerStoreConfig.model_construct(layout="ledger", url_env="PRODUCT_URL", schema_=schema, **(parts | store))
 
 
 class LedgerProduct:

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from credit_pipeline.adapters.stores.counter import CounterStore
-from credit_pipeline.config.system import PlanTable
+from credit_pipeline.config.store import PlanTable
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, StoreError
 from credit_pipeline.domain.subjects.ids import AccountId
 from credit_pipeline.services.collect.tables import COUNTER_BALANCES

@@ -2,14 +2,13 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from credit_pipeline.adapters.stores.ledger import LedgerStore
-from credit_pipeline.config.system import FunctionCall, PlanTable
+from credit_pipeline.config.store import DeductFunction, PlanTable
 from credit_pipeline.domain.errors import ConfigurationError, CreditPipelineError, StoreError
 from credit_pipeline.domain.subjects.email_digest import email_digest
 from credit_pipeline.domain.subjects.ids import AccountId
@@ -42,7 +41,7 @@ def store(product: LedgerProduct, **parts: Any) -> LedgerStore:
 
 
 def by_type(**transactions: Any) -> dict[str, Any]:
-    return {"transactions": replace(ledger_config().transactions, **transactions)}
+    return {"transactions": ledger_config().transactions.model_copy(update={**transactions})}
 
 
 def accounts(of: LedgerStore, *ids: str) -> dict[str, dict[str, Any]]:
@@ -166,7 +165,8 @@ def test_spending_may_be_stored_without_its_sign(product: LedgerProduct) -> None
     product.transaction(A, 300, "usage")
     product.transaction(A, -50, "usage")
     product.transaction(A, -20, "adjustment")
-    signed, unsigned = (accounts(store(product, **by_type(by_type=flag)))[A] for flag in (False, True))
+    words = ("signed", "by_type")
+    signed, unsigned = (accounts(store(product, **by_type(amounts=word)))[A] for word in words)
     assert (signed["total"], signed["spent"]) == (780, -250)
     assert (unsigned["total"], unsigned["spent"]) == (780, 350)
 
@@ -218,10 +218,12 @@ def test_optional_columns_may_be_left_out(product: LedgerProduct) -> None:
     config = ledger_config()
     of = store(
         product,
-        tiers=replace(config.tiers, period_start=None, period_end=None, updated_at=None),
-        transactions=replace(config.transactions, reference=None),
-        users=replace(config.users, email=None),
-        subscriptions=replace(config.subscriptions, billing=None, subscription=None, updated_at=None),
+        tiers=config.tiers.model_copy(update={"period_start": None, "period_end": None, "updated_at": None}),
+        transactions=config.transactions.model_copy(update={"reference": None}),
+        users=config.users.model_copy(update={"email": None}),
+        subscriptions=config.subscriptions.model_copy(
+            update={"billing": None, "subscription": None, "updated_at": None}
+        ),
         failures=None,
         deduct=None,
     )
@@ -304,12 +306,12 @@ def test_two_rows_of_one_account_are_refused(product: LedgerProduct, table: str)
 def test_a_wrong_name_is_a_sentence_with_its_yaml_key(product: LedgerProduct) -> None:
     config = ledger_config()
     wrong = {
-        "store.balances.table": {"balances": replace(config.balances, table="points_balance")},
-        "store.tiers.label": {"tiers": replace(config.tiers, label="teir")},
-        "store.transactions.at": {"transactions": replace(config.transactions, at="type")},
-        "store.mapping.user": {"mapping": replace(config.mapping, user="bestauth_user")},
-        "store.users.email": {"users": replace(config.users, email="mail")},
-        "store.subscriptions.metadata": {"subscriptions": replace(config.subscriptions, metadata="meta")},
+        "store.balances.table": {"balances": config.balances.model_copy(update={"table": "points_balance"})},
+        "store.tiers.label": {"tiers": config.tiers.model_copy(update={"label": "teir"})},
+        "store.transactions.at": {"transactions": config.transactions.model_copy(update={"at": "type"})},
+        "store.mapping.user": {"mapping": config.mapping.model_copy(update={"user": "bestauth_user"})},
+        "store.users.email": {"users": config.users.model_copy(update={"email": "mail"})},
+        "store.subscriptions.metadata": {"subscriptions": config.subscriptions.model_copy(update={"metadata": "meta"})},
     }
     for key, part in wrong.items():
         assert f"correct `{key}` in defs.yaml" in refusal(lambda: store(product, **part).read(), ConfigurationError)  # noqa: B023
@@ -551,7 +553,7 @@ def test_a_function_that_may_not_be_executed_cannot_deduct(product: LedgerProduc
 def test_a_function_with_other_parameters_is_a_mistake_in_the_file(
     product: LedgerProduct, arguments: dict[str, str]
 ) -> None:
-    of = store(product, deduct=FunctionCall(name="deduct_points", arguments=arguments))
+    of = store(product, deduct=DeductFunction.model_construct(function="deduct_points", arguments=arguments))
     sentence = refusal(lambda: of.can_deduct(AccountId(A), probe=False), ConfigurationError)
     assert sentence.startswith("bestauth: a function `public.deduct_points` with parameters `p_")
     assert sentence.endswith("does not exist: correct `store.deduct` in defs.yaml")

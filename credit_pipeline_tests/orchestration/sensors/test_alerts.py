@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from credit_pipeline.config.system import AlertsConfig, WebhookAlerts
+from credit_pipeline.config.alerts import AlertsConfig, WebhookAlerts
 from credit_pipeline.orchestration.sensors.alerts import alert_sensors, every_alert_is_delivered_of
 from credit_pipeline.services.health.health import undelivered_alerts
 from credit_pipeline_tests.adapters.alerts.alert_product import Alerting, a_finding, an_alerting

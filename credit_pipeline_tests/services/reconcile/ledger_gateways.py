@@ -10,13 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_pipeline.adapters.artifacts.snapshots import ParquetSnapshots
-from credit_pipeline.config.system import (
-    CreditSystem,
-    FunctionCall,
-    LedgerStoreConfig,
-    StripeConfig,
-    TransactionTable,
-)
+from credit_pipeline.config.billing import StripeConfig
+from credit_pipeline.config.store import AddFunction, LedgerStoreConfig, TransactionTable
+from credit_pipeline.config.system import CreditSystem
 from credit_pipeline.domain.balance_history import BalancePoint
 from credit_pipeline.domain.grants.ledger import EntryKind
 from credit_pipeline.domain.mismatch import Mismatch
@@ -37,16 +33,18 @@ SYSTEM = CreditSystem(
     catalogue=CATALOGUE,
     policy=Policy(),
     store=LedgerStoreConfig(
+        layout="ledger",
         url_env="BESTAUTH_DATABASE_URL",
-        schema="public",
-        transactions=TransactionTable(
+        transactions=TransactionTable.model_construct(
             types={"subscription_grant": EntryKind.GRANT, "usage": EntryKind.SPEND},
             grant_type="subscription_grant",
             adjustment_type="adjustment",
         ),
-        add=FunctionCall(name="add_points", arguments={"p_user_id": "account", "p_amount": "amount"}),
+        add=AddFunction.model_construct(
+            function="add_points", arguments={"p_user_id": "account", "p_amount": "amount"}
+        ),
     ),
-    billing=StripeConfig(key_env="BESTAUTH_STRIPE_KEY"),
+    billing=StripeConfig(provider="stripe", key_env="BESTAUTH_STRIPE_KEY"),
 )
 
 
