@@ -3,6 +3,7 @@
 Builders and fakes are elsewhere.
 """
 
+import logging
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -70,6 +71,17 @@ class Databases:
     def _run(self, statement: str, *names: str) -> None:
         with psycopg.connect(self._server.url(), autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A test that leaves a logger of ours silent would fail another one, in some orders only."""
+    yield
+    assert not logging.root.manager.disable, "logging was disabled"
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and name.startswith("credit_pipeline"):
+            assert not logger.disabled, f"{name} was disabled"
+            assert logger.isEnabledFor(logging.WARNING), f"{name} no longer warns"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DAGSTER_URL = "CREDIT_PIPELINE_DAGSTER_URL"
 
+STATEMENT_SECONDS, POOL_SECONDS = 60, 600
+"""How long a query of the run history may take, and a connection to it be used."""
+
 
 def prepare_home(home: Path, dagster_url: str) -> Path:
     """Creates `<home>/dagster` and points this process and its children to it and to the database at `dagster_url`.
@@ -42,10 +45,15 @@ def prepare_home(home: Path, dagster_url: str) -> Path:
 
 @contextlib.contextmanager
 def instance() -> Iterator[DagsterInstance]:
-    """The Dagster instance of the prepared home."""
+    """The Dagster instance of the prepared home.
+
+    Its connections stay open: by itself Dagster's storage makes a new one for every event, about 270 in a run.
+    """
     from dagster import DagsterInstance
 
     with DagsterInstance.get() as opened:
+        milliseconds = STATEMENT_SECONDS * 1000
+        opened.optimize_for_webserver(statement_timeout=milliseconds, pool_recycle=POOL_SECONDS, max_overflow=20)
         yield opened
 
 

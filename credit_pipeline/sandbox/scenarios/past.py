@@ -5,6 +5,7 @@ without HTTP. Nothing is written to our schema directly.
 """
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -59,11 +60,14 @@ def run_at(system: CreditSystem, gateways: Gateways, now: datetime, *, settle: b
 
 @contextmanager
 def _silent(system: CreditSystem) -> Iterator[None]:
-    """Mutes the decision log: the past's decisions are not news."""
-    logger = logging.getLogger(f"credit_pipeline.{system.name}")
-    before = logger.disabled
-    logger.disabled = True
+    """Drops the decision log's lines of this thread: the past's decisions are not news, those of others are."""
+    logger, thread = logging.getLogger(f"credit_pipeline.{system.name}"), threading.get_ident()
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger.addFilter(of_others)
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.removeFilter(of_others)
