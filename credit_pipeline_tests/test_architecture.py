@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
-import pytest
 
 import credit_pipeline
 
