@@ -10,6 +10,7 @@ from typing import Any
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.sandbox.demo import run_demo
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline_tests.conftest import in_memory
 
 
 def faults(came: dict[str, Any]) -> Iterator[str]:
@@ -29,7 +30,7 @@ def faults(came: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     """Play the demo in a folder of its own; arguments: accounts, seed."""
     accounts, seed = map(int, sys.argv[1:])
-    with tempfile.TemporaryDirectory(prefix="credit_pipeline_calendar-") as folder:
+    with tempfile.TemporaryDirectory(prefix="credit_pipeline_calendar-", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another account
         home = Path(folder) / "home"
         try:

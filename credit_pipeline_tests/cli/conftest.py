@@ -18,6 +18,7 @@ from credit_pipeline.sandbox import lifecycle
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline.sandbox.scenarios.wix_app.product import WixApp
 from credit_pipeline.sandbox.scenarios.worlds import WORLDS
+from credit_pipeline_tests.conftest import in_memory
 
 OURS = ("CREDIT_PIPELINE_", "WIX_", "DAGSTER_")
 
@@ -105,7 +106,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture(scope="session")
 def planted() -> Iterator[Sandbox]:
     """120 accounts with five weeks of past, for all tests of this folder."""
-    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another account
         home = Path(folder) / "home"
         try:

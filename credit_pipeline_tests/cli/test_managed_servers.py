@@ -12,12 +12,13 @@ import pytest
 from credit_pipeline.cli.managed_servers import DAGSTER_URL, dagster_storage, keep_running
 from credit_pipeline.cli.session import Session
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
+from credit_pipeline_tests.conftest import in_memory
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPostgres]:
     """The embedded server of a fresh working folder, not running."""
-    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another account
         home = Path(folder) / "home"
         monkeypatch.setenv("CREDIT_PIPELINE_HOME", str(home))

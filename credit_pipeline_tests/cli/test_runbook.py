@@ -13,6 +13,7 @@ import pytest
 
 from credit_pipeline.sandbox import lifecycle
 from credit_pipeline_tests.cli.conftest import Ended, Run
+from credit_pipeline_tests.conftest import in_memory
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
 SECTIONS = [
@@ -97,7 +98,7 @@ class Reader:
 @pytest.fixture(scope="module")
 def ground() -> Iterator[tuple[dict[str, str], dict[str, dict[str, Any]]]]:
     """A sandbox that no other test uses, and what is right about it."""
-    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)
         home = Path(folder) / "home"
         try:

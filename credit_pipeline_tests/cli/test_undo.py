@@ -11,6 +11,7 @@ import pytest
 from credit_pipeline.sandbox import lifecycle
 from credit_pipeline_tests.cli.conftest import Ended, Run, Sandbox
 from credit_pipeline_tests.cli.shapes import PLAN, differences
+from credit_pipeline_tests.conftest import in_memory
 
 WHO = ("--as", "eva", "--reason", "the plan map was wrong")
 
@@ -18,7 +19,7 @@ WHO = ("--as", "eva", "--reason", "the plan map was wrong")
 @pytest.fixture(scope="module")
 def planted() -> Iterator[Sandbox]:
     """In place of the one that all tests of this folder share: an undo leaves grants and transactions behind."""
-    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another account
         home = Path(folder) / "home"
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from credit_pipeline.orchestration.instance import instance, prepare_home
 from credit_pipeline.sandbox import lifecycle
+from credit_pipeline_tests.conftest import in_memory
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Sandbox:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """120 accounts with five weeks of past; its variables are set as long as it runs."""
-    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="credit_pipeline_tests-", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another account
         home = Path(folder) / "home"
         before = dict(os.environ)

@@ -21,6 +21,7 @@ from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline.sandbox.scenarios.wix_app.life import State
 from credit_pipeline.sandbox.scenarios.worlds import PRODUCTS
 from credit_pipeline.services.plans.report import PlanReport
+from credit_pipeline_tests.conftest import in_memory
 
 ACCOUNTS = 150
 
@@ -28,7 +29,7 @@ ACCOUNTS = 150
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """A working folder in which a demo was interrupted while it planted."""
-    with tempfile.TemporaryDirectory(prefix="a demo ") as folder:
+    with tempfile.TemporaryDirectory(prefix="a demo ", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another account
         try:
             yield Path(folder)

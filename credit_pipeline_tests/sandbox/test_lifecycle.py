@@ -16,6 +16,7 @@ from credit_pipeline.sandbox.billing import process as billing_process
 from credit_pipeline.sandbox.postgres.server import EmbeddedPostgres
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.wix.book import BillingBook
+from credit_pipeline_tests.conftest import in_memory
 
 ACCOUNTS = 60
 DATABASES = [("wix_app", "WIX_DATABASE_URL"), ("bestauth", "BESTAUTH_DATABASE_URL")]
@@ -24,7 +25,7 @@ DATABASES = [("wix_app", "WIX_DATABASE_URL"), ("bestauth", "BESTAUTH_DATABASE_UR
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """A working folder with a sandbox, with a blank in its name."""
-    with tempfile.TemporaryDirectory(prefix="a sandbox ") as folder:
+    with tempfile.TemporaryDirectory(prefix="a sandbox ", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)  # as root the server runs as another account
         try:
             lifecycle.up(Path(folder), accounts=ACCOUNTS, seed=5)
