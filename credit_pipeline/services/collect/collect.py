@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-import duckdb
 import pyarrow as pa
 
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
+from credit_pipeline.services import table_sql
 from credit_pipeline.services.collect.ports import IdentityStore, Progress, Snapshot
 from credit_pipeline.services.gateways import Gateways
 
@@ -81,9 +81,7 @@ def customers_of(identities: pa.Table, accounts: Iterable[AccountId]) -> list[Bi
     None if a user or account has no customer: then only the whole list shows whether somebody pays for it.
     """
     wanted = pa.table({"account": pa.array(list(dict.fromkeys(accounts)), pa.string())})
-    with duckdb.connect(":memory:", config={"threads": 2}) as db:
-        db.register("identities", identities)
-        db.register("wanted", wanted)
+    with table_sql.over({"identities": identities, "wanted": wanted}) as db:
         found: list[str | None] = [row[0] for row in db.execute(CUSTOMERS).fetchall()]
     return None if None in found else [BillingId(one) for one in found if one is not None]
 

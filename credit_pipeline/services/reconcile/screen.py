@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +17,7 @@ from credit_pipeline.domain.plans.periods import Cycle, step_months
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.services import table_sql
 from credit_pipeline.services.collect.tables import OBSERVATIONS
 
 
@@ -71,14 +71,16 @@ def screen(
     keep_all: bool = False,
 ) -> Screened:
     """Join the three sources and separate the suspects from the provably healthy."""
-    with duckdb.connect(":memory:", config={"threads": 2, "preserve_insertion_order": False}) as db:
-        db.register("balances", balances)
-        db.register("subscriptions", _naive(subscriptions))
-        db.register("observations", _naive(observations))
-        db.register("plan_map", _plan_map(subscriptions, catalogue))
-        db.register("label_map", _label_map(balances, catalogue))
-        db.register("watched", pa.table({"account": pa.array(list(watched), pa.string())}))
-        db.register("exempt", pa.table({"account": pa.array(list(exempt), pa.string())}))
+    tables = {
+        "balances": balances,
+        "subscriptions": _naive(subscriptions),
+        "observations": _naive(observations),
+        "plan_map": _plan_map(subscriptions, catalogue),
+        "label_map": _label_map(balances, catalogue),
+        "watched": pa.table({"account": pa.array(list(watched), pa.string())}),
+        "exempt": pa.table({"account": pa.array(list(exempt), pa.string())}),
+    }
+    with table_sql.over(tables, ordered=False) as db:
         parameters = {
             "now": now.astimezone(UTC).replace(tzinfo=None),
             "settle": policy.settle_time,

@@ -17,6 +17,7 @@ from credit_pipeline.domain.plans.catalogue import Catalogue, Resolved
 from credit_pipeline.domain.policy import Policy, Trial
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline.domain.subjects.ids import AccountId
+from credit_pipeline.services import table_sql
 from credit_pipeline.services.collect.tables import OBSERVATIONS
 from credit_pipeline.services.reconcile.plan_words import PlanWords, Word
 from credit_pipeline.services.reconcile.screen import FORMER, Screened, amounts_of, billed_step
@@ -56,18 +57,20 @@ def screen_ledger(
         "free_plan": catalogue.free.name,
         "free_credits": sorted(catalogue.free.amounts),
     }
-    with duckdb.connect(":memory:", config={"threads": 2, "preserve_insertion_order": False}) as db:
-        db.register("run", pa.Table.from_pylist([run], schema=RUN))
-        db.register("balances", _naive(balances))
-        db.register("identities", identities)
-        db.register("subscriptions", _naive(subscriptions))
-        db.register("observations", _naive(observations))
-        db.register("plan_map", _plan_map(words))
+    tables = {
+        "run": pa.Table.from_pylist([run], schema=RUN),
+        "balances": _naive(balances),
+        "identities": identities,
+        "subscriptions": _naive(subscriptions),
+        "observations": _naive(observations),
+        "plan_map": _plan_map(words),
+        "label_map": _label_map(balances, catalogue),
+        "status_fit": _status_fit(policy),
+        "watched": pa.table({"account": pa.array(list(watched), pa.string())}),
+        "exempt": pa.table({"account": pa.array(list(exempt), pa.string())}),
+    }
+    with table_sql.over(tables, ordered=False) as db:
         db.register("price_map", _price_map(db, words))
-        db.register("label_map", _label_map(balances, catalogue))
-        db.register("status_fit", _status_fit(policy))
-        db.register("watched", pa.table({"account": pa.array(list(watched), pa.string())}))
-        db.register("exempt", pa.table({"account": pa.array(list(exempt), pa.string())}))
         join_subjects(db)
         db.execute(_statements("screen_ledger.sql"))
         ((population, healthy, exempt_count, entitlements),) = db.execute(COUNTS).fetchall()

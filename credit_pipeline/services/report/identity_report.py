@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
+
+from credit_pipeline.services import table_sql
 
 LAYERS: Mapping[int | None, str] = {1: "mapping", 2: "metadata", 3: "same_id", None: "none"}
 STATES: Mapping[str, str] = {
@@ -122,12 +123,15 @@ def identity_report(
     system: str, balances: pa.Table, identities: pa.Table, subscriptions: pa.Table, *, as_of: str
 ) -> IdentityReport:
     """The report over one run's snapshots (LEDGER_BALANCES, IDENTITIES, LISTED_SUBSCRIPTIONS)."""
-    with duckdb.connect(":memory:", config={"threads": 2}) as db:
-        db.register("run", pa.table({"partial": [False]}))
-        db.register("balances", balances.select(["account_id"]))
-        db.register("identities", identities)
-        columns = ["billing_id", "subscription_id", "lookup", "status", "subjects", "email_hash"]
-        db.register("subscriptions", subscriptions.select(columns))
+    tables = {
+        "run": pa.table({"partial": [False]}),
+        "balances": balances.select(["account_id"]),
+        "identities": identities,
+        "subscriptions": subscriptions.select(
+            ["billing_id", "subscription_id", "lookup", "status", "subjects", "email_hash"]
+        ),
+    }
+    with table_sql.over(tables) as db:
         for name in ("reconcile/subjects.sql", "report/identity_report.sql"):
             db.execute(files("credit_pipeline.services").joinpath(name).read_text())
         counts = db.execute("SELECT layer, state, paying, count(*) FROM mapped_user GROUP BY ALL").fetchall()

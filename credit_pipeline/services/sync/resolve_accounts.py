@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
-import duckdb
 import pyarrow as pa
 
 from credit_pipeline.domain.subjects.ids import AccountId, BillingId
+from credit_pipeline.services import table_sql
 from credit_pipeline.services.collect.ports import IdentityStore
 from credit_pipeline.services.gateways import Gateways
 
@@ -57,9 +57,8 @@ def _canonical(name: str) -> str:
 
 
 def _claimed(identities: pa.Table, wanted: list[str]) -> dict[str, list[str]]:
-    with duckdb.connect(":memory:", config={"threads": 2}) as db:
-        db.register("identities", identities)
-        db.register("wanted", pa.table({"name": pa.array(wanted, pa.string())}))
+    names = pa.table({"name": pa.array(wanted, pa.string())})
+    with table_sql.over({"identities": identities, "wanted": names}) as db:
         found: dict[str, list[str]] = {}
         for name, account in db.execute(CLAIMED).fetchall():
             found.setdefault(name, []).append(account)
