@@ -11,7 +11,6 @@ from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.corrections.correction import Lane, LinkIdentity
 from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants.invoices import InvoiceStatus
-from credit_pipeline.domain.grants.ledger import EntryKind
 from credit_pipeline.domain.judgement import Judgement
 from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.account import Account, Lookup, Mark
@@ -171,10 +170,6 @@ class TestOpenEvents:
         [
             ({"grants": [a_grant(start=day(2, 1))]}, "granted by a correction"),
             ({"entries": [an_entry(), an_unnamed(day(2, 20))]}, "the product granted it since"),
-            (
-                {"entries": [an_entry(), an_unnamed(day(2, 20), 2500, kind=EntryKind.ADJUSTMENT)]},
-                "credits that may stand for it came since",
-            ),
         ],
     )
     def test_it_ends_with_a_reason(self, facts: dict[str, Any], why: str) -> None:

@@ -285,8 +285,10 @@ def across_the_boundary(fate: Fate) -> None:
 
 @_check
 def support_gave_it(fate: Fate) -> None:
+    """What support gave may stand for the grant: a person's case, never nothing (semantics §5)."""
     assert fate.ours(None) == []
-    assert not fate.codes() & GRANTS
+    assert fate.codes() & GRANTS == {"grant_missing"}
+    assert fate.held("starter", day(2, 16, 7), "may stand for it")
 
 
 def unexplained(life: LedgerLife, operations: LedgerOperations, now: datetime) -> Iterable[str]:

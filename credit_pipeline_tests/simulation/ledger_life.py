@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from credit_pipeline.domain.grants.entitlement import months
 from credit_pipeline.domain.plans.catalogue import YearlyMode
-from credit_pipeline.domain.plans.periods import Cycle, Period, add_months
+from credit_pipeline.domain.plans.periods import Cycle, Period, add_months, months_of
 from credit_pipeline.sandbox.stripe.rows import Invoice
 from credit_pipeline_tests.simulation.ledger_app import LedgerApp
 from credit_pipeline_tests.simulation.ledger_stripe import Sold, StripeSide
@@ -231,7 +230,9 @@ class LedgerLife:
         assert plan is not None
         # An upgrade is sold at its own moment, a paid period at its start.
         sold_at = self.now if upgrade else period.start
-        amount = plan.credits_from(sold_at) * months(plan, Cycle.YEARLY if sold.interval == "year" else Cycle.MONTHLY)
+        amount = plan.credits_from(sold_at) * months_of(
+            plan, Cycle.YEARLY if sold.interval == "year" else Cycle.MONTHLY
+        )
         made = Owed(account=who.account, plan=plan.name, period=period, amount=amount, since=since, invoice=invoice)
         made.owed = sold is who.judged
         return self.truth.owe(made)

@@ -6,12 +6,12 @@ however late a transaction was committed (semantics §7).
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import pairwise
 
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding, finding
 from credit_pipeline.domain.grants.matching import Matching
+from credit_pipeline.domain.grants.movements import closed_by_us
 from credit_pipeline.domain.subjects.account import Account, ObservedState, StateKind
 
 
@@ -53,7 +53,7 @@ def gap_movements(account: Account, losses: Sequence[Finding], now: datetime) ->
     last, gap = _last(account), account.gap
     if last is None or last.gap is None or gap is None or account.balance.total is None:
         return
-    expected = last.gap + _restored_since(account, last)
+    expected = last.gap + closed_by_us(last, _states_since(account, last))
     evidence = {
         "from": last.seen_until,
         "to": now,
@@ -92,18 +92,6 @@ def _last(account: Account) -> ObservedState | None:
     return next((s for s in reversed(seen) if s.kind is StateKind.OBSERVED), None)
 
 
-def _restored_since(account: Account, last: ObservedState) -> int:
-    """What corrections of ours closed of the gap since: they alone lower `used` without a transaction.
-
-    One that the observation already shows is left out: the read began a moment before the correction and ended after.
-    """
+def _states_since(account: Account, last: ObservedState) -> tuple[ObservedState, ...]:
     seen = account.memory.states if account.memory else ()
-    since = seen[seen.index(last) + 1 :]
-    restored = 0
-    for number, (before, after) in enumerate(pairwise(since)):
-        if (before.kind, after.kind) != (StateKind.BEFORE, StateKind.AFTER):
-            continue
-        lowered = before.used - after.used
-        shown = number == 0 and abs(last.used - after.used) < abs(last.used - before.used)
-        restored += 0 if shown else lowered
-    return restored
+    return seen[seen.index(last) + 1 :]

@@ -6,10 +6,11 @@ from enum import StrEnum
 
 from credit_pipeline.domain.corrections.correction import GrantKey
 from credit_pipeline.domain.grants.invoices import InvoiceLine, InvoiceStatus
-from credit_pipeline.domain.plans.catalogue import Plan, YearlyMode
-from credit_pipeline.domain.plans.periods import Cycle, Period
+from credit_pipeline.domain.plans.catalogue import Plan
+from credit_pipeline.domain.plans.periods import Cycle, Period, months_of
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account, Billing
+from credit_pipeline.domain.subjects.billing_status import BillingStatus
 
 BEFORE = timedelta(days=1)
 AFTER = timedelta(days=3)
@@ -80,14 +81,9 @@ class Entitlement:
 _SETTLEMENTS = {InvoiceStatus.PAID: Settlement.PAID, InvoiceStatus.REFUNDED: Settlement.REFUNDED}
 
 
-def months(plan: Plan, cycle: Cycle | None) -> int:
-    """How many months' credits one grant has: a whole year's where the plan is granted up front."""
-    return 12 if cycle is Cycle.YEARLY and plan.yearly is YearlyMode.UPFRONT else 1
-
-
 def allowance(plan: Plan, period: Period, sold_at: datetime | None = None) -> int:
     """Credits of the grant of that period, or of the rest of it that was bought later."""
-    return plan.credits_from(sold_at or period.start) * months(plan, cycle_of(period))
+    return plan.credits_from(sold_at or period.start) * months_of(plan, cycle_of(period))
 
 
 def horizon(account: Account, rules: Rules) -> datetime:
@@ -133,6 +129,8 @@ def entitlement(
     holds = []
     if change and cycle is Cycle.YEARLY:
         holds.append("a year granted up front was upgraded: how much of it is owed is not known")
+    if change and billing.status is BillingStatus.TRIALING:
+        holds.append("the plan was changed in a trial, which receives one plan's credits once")
     if len(amounts) > 1:
         holds.append("the plan's amount was changed in this period, and billing does not say when it was bought")
     key = str(GrantKey(account_id=account.account_id, plan=plan.name, period_start=period.start))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from credit_pipeline.domain.grants.entitlement import Entitlement, cycle_of, entitlement, horizon
+from credit_pipeline.domain.grants.entitlement import Entitlement, Settlement, cycle_of, entitlement, horizon
 from credit_pipeline.domain.grants.history import grants_held
 from credit_pipeline.domain.grants.invoice_lines import Stretch, covering, stretches
 from credit_pipeline.domain.grants.invoices import InvoiceLine, InvoiceStatus
@@ -43,7 +43,8 @@ def grant_period(billing: Billing, now: datetime) -> Period | None:
 def entitlements(account: Account, rules: Rules) -> tuple[Entitlement, ...]:
     """Every grant that billing explains within the time the ledger was read back, oldest first, the current one last.
 
-    Of the judged subscription they are owed; other subscriptions' explain what the product granted.
+    Owed are those of the judged subscription while it is live, and whatever was paid for by a line of its own, whether
+    the subscription is overdue, paused or over since. The rest explains what the product granted.
     """
     by_key: dict[tuple[str, datetime], Entitlement] = {}
     others = [one for one in account.subscriptions if one.subscription_id != account.billing.subscription_id]
@@ -79,7 +80,16 @@ def _of(account: Account, billing: Billing, rules: Rules, *, judged: bool) -> It
     if present is not None and present.key not in silent and all(one.key != now for one in made):
         made.append(present)
     for one in made:
-        yield replace(one, judged=judged and one.judged, current=judged and one.key == now)
+        paid = one.invoice_id is not None and one.settlement is Settlement.PAID and not _after_the_end(billing, one)
+        yield replace(one, judged=(judged or paid) and one.judged, current=judged and one.key == now)
+
+
+def _after_the_end(billing: Billing, one: Entitlement) -> bool:
+    """Whether it is a later month of a term that was cut short: explained if it comes, and owed no more."""
+    ended = billing.status is BillingStatus.ENDED and billing.ends_at is not None
+    return (
+        ended and billing.ends_at is not None and one.period.start > max(billing.ends_at, one.billed_at or one.instant)
+    )
 
 
 def _of_stretch(account: Account, billing: Billing, stretch: Stretch, rules: Rules) -> Iterator[Entitlement]:

@@ -10,29 +10,61 @@ from credit_pipeline.domain.grants.entitlement import BEFORE, Entitlement, Settl
 from credit_pipeline.domain.grants.history import KeyState, key_state
 from credit_pipeline.domain.grants.ledger import Entry, EntryKind
 from credit_pipeline.domain.grants.matching import Matched, Matching
+from credit_pipeline.domain.grants.movements import Movement, of_entry
+from credit_pipeline.domain.plans.periods import A_MONTH, NEAR
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account, Billing
 
 
-def stand_ins(one: Entitlement, matching: Matching) -> tuple[Entry, ...]:
-    """Unmatched grants and adjustments of the period that may have been given for it: at least half the allowance.
+def may_stand_for(account: Account, one: Entitlement, matching: Matching, rules: Rules) -> tuple[Movement, ...]:
+    """Gains that nobody else's payment explains and that together come to half of what is owed: was it granted so?
 
-    A purchase never is: the user paid for that beside the plan.
+    From 0.9 of a cycle before the period to its end, adjustments from a day before it. A purchase never is one: the
+    user paid for that beside the plan. Nor is a copy of another period's grant by its name, or a correction of ours.
     """
-    first, last = min(one.opens, one.period.start - BEFORE), max(one.closes, one.period.end)
-    return tuple(e for e in matching.left if first <= e.at <= last and 2 * e.amount >= one.allowance)
+    far, first = one.period.start - _reach(one), min(one.opens, one.period.start - BEFORE)
+    last = max(one.closes, one.period.end)
+    free = rules.catalogue.free.amounts
+    gains = [
+        *(of_entry(entry) for entry in matching.left if entry.amount > 0 and not _names_another(entry, one, matching)),
+        *(of_entry(entry) for entry in _unbilled(account, one, matching)),
+        *matching.rises,
+    ]
+    found = [
+        gain
+        for gain in gains
+        if gain.within(first if gain.kind is EntryKind.ADJUSTMENT else far, last)
+        if not (gain.kind is EntryKind.GRANT and gain.amount in free and 2 * gain.amount < one.allowance)
+    ]
+    return tuple(found) if 2 * sum(gain.amount for gain in found) >= one.allowance else ()
+
+
+def _reach(one: Entitlement) -> timedelta:
+    """How long before its period a grant may have been given for it; a trial or a rest of a month has the month's."""
+    return max(one.period.near, A_MONTH * NEAR)
+
+
+def _names_another(entry: Entry, one: Entitlement, matching: Matching) -> bool:
+    """Whether its reference is another entitlement's own: then it is that one's second grant."""
+    others = (other.entitlement for other in matching.matched if other.entitlement.key != one.key)
+    return entry.reference is not None and any(entry.reference in other.known_by for other in others)
+
+
+def _unbilled(account: Account, one: Entitlement, matching: Matching) -> Iterable[Entry]:
+    """Grants of the same plan that only a change without a line explains: a later line may be for them."""
+    for other in matching.matched:
+        due = other.entitlement
+        unbilled = due.plan == one.plan and due.key != one.key and not due.judged and due.invoice_id is None
+        if unbilled and other.entry is not None and not _granted_by_us(account, due):
+            yield other.entry
 
 
 def holds(account: Account, one: Entitlement, matching: Matching, rules: Rules) -> tuple[str, ...]:
     """Why a person must decide although the grant is absent and its period is paid; empty: nobody must."""
     found = list(one.holds)
     if not one.current and not (_read_back(account, one, rules) and _caught_up(one, matching, rules)):
-        found.append(
-            "billing has moved to another plan or period since"
-            if _same_time(one, matching)
-            else "the period is over, and only the current one is granted automatically"
-        )
-    if key_state(account.memory, one.plan, one.period) is KeyState.NEAR or _near(one, matching):
+        found.append(_why_not_current(one, matching))
+    if _near(account, one, matching):
         found.append("this plan was granted less than 0.9 of a cycle ago")
     previous = _previous(one, matching)
     if previous is not None and _on_days_of_its_own(account, previous, matching):
@@ -64,20 +96,40 @@ def _caught_up(one: Entitlement, matching: Matching, rules: Rules) -> bool:
     return one.period.start in newest
 
 
-def _same_time(one: Entitlement, matching: Matching) -> bool:
+def _why_not_current(one: Entitlement, matching: Matching) -> str:
     present = matching.current
-    return present is None or one.period.end > present.entitlement.period.start
+    if present is None:
+        return "its subscription is overdue, paused or over"
+    if one.subscription_id != present.entitlement.subscription_id:
+        return "it was paid for by another subscription than the one in force"
+    if one.period.end > present.entitlement.period.start:
+        return "billing has moved to another plan or period since"
+    return "the period is over, and only the current one is granted automatically"
 
 
-def _near(one: Entitlement, matching: Matching) -> bool:
-    """Whether another period of the plan lies nearer than a cycle: a trial, a second subscription, a new anchor."""
+def _near(account: Account, one: Entitlement, matching: Matching) -> bool:
+    """Whether the plan was granted, or is owed, nearer than a cycle: a second subscription, a new anchor, a move.
+
+    A period of the same subscription that was paid by itself and is over then stands in nobody's way: a trial, the rest
+    of a month up to a fixed billing day. One that we granted or marked does, since its end is not remembered.
+    """
+    if key_state(account.memory, one.plan, one.period) is KeyState.NEAR:
+        return True
     return any(
         other.entitlement.plan == one.plan
         and other.entitlement.key != one.key
         and (other.entry is not None or other.entitlement.settlement is Settlement.PAID)
         and abs(other.entitlement.period.start - one.period.start) < one.period.near
+        and not _paid_apart(one, other.entitlement)
         for other in matching.matched
     )
+
+
+def _paid_apart(one: Entitlement, other: Entitlement) -> bool:
+    """Whether both are of one subscription, each with a paid line of its own, for times that do not meet."""
+    apart = other.period.end <= one.period.start or one.period.end <= other.period.start
+    paid = None not in {other.invoice_id, one.invoice_id} and other.invoice_id != one.invoice_id
+    return other.subscription_id == one.subscription_id and apart and paid and other.settlement is Settlement.PAID
 
 
 def _previous(one: Entitlement, matching: Matching) -> Matched | None:
@@ -97,10 +149,11 @@ def _previous(one: Entitlement, matching: Matching) -> Matched | None:
 def _on_days_of_its_own(account: Account, previous: Matched, matching: Matching) -> bool:
     """Whether the product granted the period before at a time that no payment explains, alone or beside another grant.
 
-    A calendar drip against an anniversary anchor: were the current period granted, the product would do it again.
+    A calendar drip against an anniversary anchor: were the current period granted, the product would do it again. What
+    was never granted at all is no drip.
     """
     due = previous.entitlement
-    if not previous.inside and not _granted_by_us(account, due):
+    if previous.entry is not None and not previous.inside and not _granted_by_us(account, due):
         return True
     first, last = due.period.start - BEFORE, due.period.end
     beside = (e for e in matching.left if e.kind is EntryKind.GRANT and e.amount == due.allowance)

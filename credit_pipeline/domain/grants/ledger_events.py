@@ -7,7 +7,6 @@ from typing import Any
 from credit_pipeline.domain.codes import Code
 from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants.entitlement import Settlement
-from credit_pipeline.domain.grants.grant_proof import stand_ins
 from credit_pipeline.domain.grants.ledger_findings import corrected
 from credit_pipeline.domain.grants.matching import Matched, Matching
 from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, reopen
@@ -46,16 +45,14 @@ def _ended(account: Account, event: Mismatch, matching: Matching | None) -> str 
     if code is Code.GRANT_MISSING and _granted_by_us(account, evidence):
         return "granted by a correction"
     one = matching.of(evidence["plan"], datetime.fromisoformat(evidence["period_start"])) if matching else None
-    return _come_since(one, matching) if one is not None and matching is not None else None
+    return _come_since(one) if one is not None else None
 
 
-def _come_since(one: Matched, matching: Matching) -> str | None:
+def _come_since(one: Matched) -> str | None:
     if one.entry is not None:
         return GRANTED_SINCE
     if one.entitlement.settlement is Settlement.REFUNDED:
         return "its payment was refunded"
-    if stand_ins(one.entitlement, matching):
-        return "credits that may stand for it came since"
     return None
 
 

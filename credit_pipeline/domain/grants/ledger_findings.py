@@ -9,7 +9,7 @@ from credit_pipeline.domain.codes import Code, Severity
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding, finding, fingerprint
 from credit_pipeline.domain.grants.entitlement import BEFORE, Entitlement, Settlement
-from credit_pipeline.domain.grants.grant_proof import holds, stand_ins
+from credit_pipeline.domain.grants.grant_proof import holds, may_stand_for
 from credit_pipeline.domain.grants.history import KeyState, key_state
 from credit_pipeline.domain.grants.invoices import InvoiceStatus
 from credit_pipeline.domain.grants.ledger import Entry, EntryKind
@@ -22,10 +22,11 @@ from credit_pipeline.domain.subjects.account import Account, Billing
 
 def grant_findings(account: Account, matching: Matching, rules: Rules) -> list[Finding]:
     """Every finding about grants. Ask only where billing answered and its plans are known."""
-    return [
-        *(found for one in matching.matched for found in _of_period(account, one, matching, rules)),
-        *(found for entry in matching.left for found in _of_entry(account, entry, matching, rules)),
-    ]
+    found = [found for one in matching.matched for found in _of_period(account, one, matching, rules)]
+    named = {gain.get("entry") for one in found for gain in one.evidence.get("movements", ())}
+    strange = [one for entry in matching.left for one in _of_entry(account, entry, matching, rules)]
+    once = (one for one in strange if one.code is not Code.GRANT_UNEXPECTED or one.evidence["entry"] not in named)
+    return [*found, *once]
 
 
 def _of_period(account: Account, one: Matched, matching: Matching, rules: Rules) -> Iterator[Finding]:
@@ -54,13 +55,15 @@ def _facts(due: Entitlement) -> dict[str, Any]:
 
 
 def _missing(account: Account, due: Entitlement, matching: Matching, rules: Rules) -> Iterator[Finding]:
-    """A paid period without its grant: lost if its key is taken, else missing, automatic where nothing speaks against.
+    """A paid period without its grant: lost if its key is taken, in doubt if other credits may stand for it, or absent.
 
     One in the approve lane is an event: that a later run finds the period too old to be judged resolves nothing.
     """
-    if stand_ins(due, matching):
-        return
-    facts = _facts(due) | {"reference": due.reference, "instant": due.instant, "proof": Proof.LEDGER.value}
+    gains = may_stand_for(account, due, matching, rules)
+    facts = _facts(due) | {"reference": due.reference, "instant": due.instant}
+    facts |= {"proof": (Proof.NONE if gains else Proof.LEDGER).value}
+    if gains:
+        facts |= {"movements": [gain.facts() for gain in gains]}
     if due.sold_at is not None:
         facts |= {"sold_at": due.sold_at}
     if key_state(account.memory, due.plan, due.period) is KeyState.TAKEN:
@@ -68,7 +71,9 @@ def _missing(account: Account, due: Entitlement, matching: Matching, rules: Rule
         if not undone and not _adjusted(account, Code.GRANT_LOST, *due.key):
             yield finding(account, Code.GRANT_LOST, *due.key, delta=due.allowance, evidence=facts)
         return
-    reasons = holds(account, due, matching, rules)
+    reasons = list(holds(account, due, matching, rules))
+    if gains:
+        reasons.insert(0, "other credits may stand for it: " + ", ".join(gain.words for gain in gains))
     person = bool(reasons)
     yield finding(
         account,
@@ -78,7 +83,7 @@ def _missing(account: Account, due: Entitlement, matching: Matching, rules: Rule
         severity=Severity.WARNING if person else None,
         is_event=person,
         delta=due.allowance,
-        evidence=facts | {"holds": list(reasons), "change": due.change, "billed_at": due.billed_at},
+        evidence=facts | {"holds": reasons, "change": due.change, "billed_at": due.billed_at},
     )
 
 

@@ -6,15 +6,22 @@ By reference first; then by time, the exact amount first.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
 
-from credit_pipeline.domain.grants.entitlement import Entitlement, Settlement, horizon, months
+from credit_pipeline.domain.grants.entitlement import Entitlement, Settlement, horizon
 from credit_pipeline.domain.grants.ledger import Entry, EntryKind
+from credit_pipeline.domain.grants.movements import Movement, gap_rises
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
-from credit_pipeline.domain.plans.periods import Cycle
+from credit_pipeline.domain.plans.periods import Cycle, months_of
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account
+
+TOGETHER = timedelta(hours=1)
+"""The longest time between the parts of one grant that share no reference."""
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 Fits = Callable[[Entitlement, Entry], bool]
 Pairs = dict[tuple[str, datetime], Entry]
@@ -45,6 +52,8 @@ class Matching:
     matched: tuple[Matched, ...]
     left: tuple[Entry, ...]
     """Grants and adjustments, of any sign, oldest first."""
+    rises: tuple[Movement, ...] = ()
+    """What raised the balance without a transaction."""
 
     @property
     def current(self) -> Matched | None:
@@ -62,9 +71,13 @@ def match(account: Account, entitlements: Sequence[Entitlement], rules: Rules) -
     The exact amount at any time of the period is matched last: it is the period's grant, though not in its window.
     """
     entries = account.ledger.entries if account.ledger else ()
-    grants = [entry for entry in entries if entry.kind is EntryKind.GRANT and entry.amount > 0]
+    single = [entry for entry in entries if entry.kind is EntryKind.GRANT and entry.amount > 0]
+    parts = _in_parts(entitlements, single, rules.catalogue)
+    split = {entry.entry_id for several in parts.values() for entry in several}
+    grants = [*(entry for entry in single if entry.entry_id not in split), *parts]
     pairs = _by_reference(entitlements, grants)
     nameless = _nameless(account, entitlements, grants)
+    held = _held_since(account)
 
     def exactly(one: Entitlement, entry: Entry) -> bool:
         return entry.amount in one.amounts and _in_window(one, entry)
@@ -72,6 +85,8 @@ def match(account: Account, entitlements: Sequence[Entitlement], rules: Rules) -
     def roughly(one: Entitlement, entry: Entry) -> bool:
         if one.anywhere or one.settlement is Settlement.PENDING:
             return False  # neither says when a grant was due
+        if entry.at > held.get(one.key, entry.at):
+            return False  # the grant was there already: what came later is something else
         return entry.amount not in _allowances_beside(one.plan, rules.catalogue) and _in_window(one, entry)
 
     def late(one: Entitlement, entry: Entry) -> bool:
@@ -85,12 +100,55 @@ def match(account: Account, entitlements: Sequence[Entitlement], rules: Rules) -
         groups = [free] if fits is roughly else [[e for e in free if e.amount == amount] for amount in amounts]
         for group in groups:
             pairs |= _aligned(waiting, group, fits)
-    taken = {entry.entry_id for entry in pairs.values()}
+    taken = {one.entry_id for entry in pairs.values() for one in parts.get(entry, (entry,))}
     since, kinds = horizon(account, rules), {EntryKind.GRANT, EntryKind.ADJUSTMENT}
     return Matching(
         matched=tuple(Matched(entitlement=one, entry=pairs.get(one.key)) for one in entitlements),
         left=tuple(e for e in entries if e.kind in kinds and e.at >= since and e.entry_id not in taken),
+        rises=gap_rises(account, rules.now),
     )
+
+
+def _in_parts(
+    entitlements: Sequence[Entitlement], grants: Sequence[Entry], catalogue: Catalogue
+) -> dict[Entry, tuple[Entry, ...]]:
+    """Grants given in two or three entries, as one entry each, and their parts.
+
+    The parts have one reference or lie within an hour, and none is a plan's allowance by itself.
+    """
+    whole = {amount * months_of(plan, cycle) for plan in catalogue.plans for amount in plan.amounts for cycle in Cycle}
+    small = sorted((entry for entry in grants if entry.amount not in whole), key=lambda e: (e.at, e.entry_id))
+    found: dict[Entry, tuple[Entry, ...]] = {}
+    used: set[str] = set()
+    for one in entitlements:
+        own = [e for e in small if _in_window(one, e) and (e.reference is None or e.reference in one.known_by)]
+        for several in (*combinations(own, 2), *combinations(own, 3)):
+            together = sum(e.amount for e in several) in one.amounts and not used.intersection(
+                e.entry_id for e in several
+            )
+            named = len({e.reference for e in several}) == 1 and several[0].reference is not None
+            if together and (named or several[-1].at - several[0].at <= TOGETHER):
+                used |= {e.entry_id for e in several}
+                name = "+".join(e.entry_id for e in several)
+                amount = sum(e.amount for e in several)
+                found[replace(several[0], entry_id=name, amount=amount)] = several
+    return found
+
+
+def _held_since(account: Account) -> dict[tuple[str, datetime], datetime]:
+    """Grant keys that are taken, with the look at which the product's own grant was first held to be there.
+
+    Of a key that we granted the amount is known, so that nothing of another amount is taken for it.
+    """
+    memory = account.memory
+    if memory is None:
+        return {}
+    held = {
+        (seen.billed_plan, seen.billed_period_start): seen.as_of
+        for seen in reversed(memory.states)
+        if seen.mark and seen.billed_plan and seen.billed_period_start
+    }
+    return held | {(grant.plan, grant.period_start): _LONG_AGO for grant in memory.grants}
 
 
 def _in_window(one: Entitlement, entry: Entry) -> bool:
@@ -101,7 +159,7 @@ def _allowances_beside(plan: Plan, catalogue: Catalogue) -> set[int]:
     """What the other plans grant: such an amount is another plan's grant, never a wrong one of this plan."""
     cycles = (Cycle.MONTHLY, Cycle.YEARLY)
     others = [other for other in catalogue.plans if other != plan]
-    return {amount * months(other, cycle) for other in others for amount in other.amounts for cycle in cycles}
+    return {amount * months_of(other, cycle) for other in others for amount in other.amounts for cycle in cycles}
 
 
 def _by_reference(entitlements: Sequence[Entitlement], grants: Iterable[Entry]) -> Pairs:

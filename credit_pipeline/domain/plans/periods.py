@@ -13,6 +13,8 @@ from credit_pipeline.domain.plans.catalogue import Plan, YearlyMode
 NEAR = 0.9
 """Two grants of one plan closer than this share of a cycle are one period's (semantics §5, adoption)."""
 
+A_MONTH = timedelta(days=30)
+
 FOREVER = timedelta(days=36_500)
 
 
@@ -53,6 +55,11 @@ def step_months(plan: Plan, cycle: Cycle) -> int | None:
     if plan.yearly is None:
         return None
     return 1 if plan.yearly is YearlyMode.DRIP else 12
+
+
+def months_of(plan: Plan, cycle: Cycle | None) -> int:
+    """How many months' credits one grant has: a whole year's where the plan is granted up front."""
+    return 12 if cycle is Cycle.YEARLY and plan.yearly is YearlyMode.UPFRONT else 1
 
 
 def period_at(anchor: datetime, step: int, now: datetime) -> Period:

@@ -153,7 +153,8 @@ def test_the_proven_part_does_not_wait_for_the_rest() -> None:
 
 
 def test_one_correction_makes_one_grant_the_newest_of_the_billed_plan() -> None:
-    account = with_lines(a_line(period=a_period(OLDER)), a_line(), **NOTHING)
+    unclear = a_ledger(entries=(), spent=0, unknown_types=("magic",))  # both are a person's
+    account = with_lines(a_line(period=a_period(OLDER)), a_line(), ledger=unclear)
     assert made(account)[Lane.APPROVE].grant == GRANT
     lines = (a_line("starter"), an_upgrade())
     assert made(with_lines(*lines, **NOTHING))[Lane.AUTO].grant == GRANT

@@ -23,6 +23,7 @@ from credit_pipeline_tests.domain.builders import a_catalogue
 from credit_pipeline_tests.domain.ledger_builders import STORE, a_local, a_stripe_billing, a_user
 
 PLANS = a_catalogue()
+FREE = PLANS.free.credits
 LOOKBACK, DAY, HOUR = timedelta(days=62), timedelta(days=1), timedelta(hours=1)
 
 
@@ -175,13 +176,16 @@ class Story:
         plan, _ = self.billed(now)
         live = not any(a <= now < b for a, b in self.dunning)
         said: Counter[Said] = Counter()
+        named: list[Entry] = []
         for due in self.dues:
             if (due.line.period.start if due.line else due.instant) <= now:
                 present = due.plan == plan and due.period.start <= now < due.period.end
                 said.update(self._copies(due, now))
                 if due.opens() >= now - LOOKBACK:
-                    said.update(self._of_due(due, now, live=live, present=present))
-        strange = [e for e in self._nobodys(now) if e.kind is EntryKind.GRANT and e not in self.copies]
+                    of_due = list(self._of_due(due, now, live=live, present=present))
+                    said.update(of_due)
+                    named += self._standing_for(due, now) if any(s.code is Code.GRANT_MISSING for s in of_due) else []
+        strange = [e for e in self._nobodys(now) if e.kind is EntryKind.GRANT and e not in (*self.copies, *named)]
         said.update(Said(Code.GRANT_UNEXPECTED, None, e.at, Lane.REVIEW) for e in strange)
         return said
 
@@ -201,14 +205,14 @@ class Story:
             yield Said(Code.REFUNDED, name, start, Lane.REVIEW)
         if given and due.webhook is Webhook.WRONG and not refunded:
             yield Said(Code.GRANT_AMOUNT_MISMATCH, name, start, Lane.APPROVE)
-        if given or not live or refunded or not judged:
+        if given or refunded or not judged or not (live or (due.line is not None and due.paid(now))):
             return
         if not due.paid(now):
             if present:
                 yield Said(Code.PENDING_SETTLEMENT, name, start, Lane.NONE)
-        elif not self._stands_for(due, now):
-            lane = Lane.AUTO if present and self._proven(due, now) else Lane.APPROVE
-            yield Said(Code.GRANT_MISSING, name, start, lane)
+        else:
+            proven = live and present and self._proven(due, now) and not self._standing_for(due, now)
+            yield Said(Code.GRANT_MISSING, name, start, Lane.AUTO if proven else Lane.APPROVE)
 
     def _refunded(self, due: Due) -> bool:
         term = [line for line in self.terms if line.period.start <= due.period.start][-1]
@@ -231,14 +235,22 @@ class Story:
     def copies(self) -> list[Entry]:
         return [copy for due in self.dues for copy in due.copies]
 
-    def _stands_for(self, due: Due, now: datetime) -> bool:
-        first, last = min(due.opens(), due.period.start - DAY), max(due.closes(), due.period.end)
-        return any(
-            entry.kind in {EntryKind.GRANT, EntryKind.ADJUSTMENT}
-            and 2 * entry.amount >= due.allowance
-            and first <= entry.at <= last
-            for entry in self._nobodys(now)
-        )
+    def _standing_for(self, due: Due, now: datetime) -> list[Entry]:
+        """Gains that together come to half of what is owed, and that no other payment explains (semantics §5)."""
+        reach = max((due.period.end - due.period.start) * 0.9, DAY * 27)
+        near, last = min(due.opens(), due.period.start - DAY), max(due.closes(), due.period.end)
+        early = [e for d in self.dues if d.line is None and d.plan == due.plan and d is not due for e in d.given]
+        named = [copy for d in self.dues if d is not due for copy in d.copies] if self.named else []
+        found = [
+            entry
+            for entry in (*self._nobodys(now), *(e for e in self._read(early, now) if e not in self._nobodys(now)))
+            if entry not in named
+            and entry.amount > 0
+            and (due.period.start - reach if entry.kind is EntryKind.GRANT else near) <= entry.at <= last
+            and (entry.kind is EntryKind.ADJUSTMENT or entry.kind is EntryKind.GRANT)
+            and not (entry.kind is EntryKind.GRANT and entry.amount == FREE and 2 * entry.amount < due.allowance)
+        ]
+        return found if 2 * sum(entry.amount for entry in found) >= due.allowance else []
 
     def _proven(self, due: Due, now: datetime) -> bool:
         """Nothing doubtful: the months before came when they were due, and no credits beyond the plans' are there."""
@@ -246,11 +258,12 @@ class Story:
         before = [d for d in billed if d.period.start < due.period.start]
         last = before[-1] if before else None
         if last is not None:
-            if due.period.start - last.period.start < (due.period.end - due.period.start) * 0.9:
+            near = due.period.start - last.period.start < (due.period.end - due.period.start) * 0.9
+            if near and last.period.end > due.period.start:
                 return False
             seen = last.opens() >= now - LOOKBACK and not self._refunded(last)
             given = [] if last in self._unclear() else last.given
-            if seen and not any(last.opens() <= entry.at <= last.closes() for entry in given):
+            if seen and given and not any(last.opens() <= entry.at <= last.closes() for entry in given):
                 return False
             if seen and any(self._on_another_day(entry, last) for entry in self._nobodys(now)):
                 return False

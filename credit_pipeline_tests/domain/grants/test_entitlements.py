@@ -238,13 +238,23 @@ def test_after_a_trial_without_credits_only_the_paid_period_is_owed() -> None:
 
 
 @pytest.mark.parametrize("status", [BillingStatus.DUNNING, BillingStatus.ENDED])
-def test_what_is_not_live_explains_and_owes_nothing(status: BillingStatus) -> None:
-    (one,) = found(a_user(status=status))
-    assert not one.owed
+@pytest.mark.parametrize("invoice", [InvoiceStatus.PAID, InvoiceStatus.OPEN])
+def test_what_is_not_live_owes_only_what_was_paid(status: BillingStatus, invoice: InvoiceStatus) -> None:
+    """A paid period stays owed when the subscription is overdue, paused or cancelled later (semantics §5)."""
+    (one,) = found(a_user(status=status, invoices=(a_line(status=invoice),)))
+    assert one.owed is (invoice is InvoiceStatus.PAID)
     assert not one.current
 
 
-def test_another_subscriptions_periods_explain_and_are_not_owed() -> None:
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_month_of_a_paid_year_that_begins_after_its_end_is_explained_and_not_owed(days: int) -> None:
+    year = a_line("starter", a_period(day(1, 8), 12), paid_at=day(1, 8, 10))
+    ended = {"status": BillingStatus.ENDED, "cycle": Cycle.YEARLY, "ends_at": day(3, 8) + timedelta(days=days)}
+    owed_now = {one.key[1]: one.owed for one in found(a_user(billed="starter", invoices=(year,), **ended))}
+    assert owed_now[day(3, 8)] is (days > 0)
+
+
+def test_another_subscription_s_paid_periods_are_owed_too() -> None:
     account = a_user()
     other = a_stripe_billing(
         "starter",
@@ -254,7 +264,7 @@ def test_another_subscriptions_periods_explain_and_are_not_owed() -> None:
     )
     account = a_user(billing=account.billing, subscriptions=(account.billing, other))
     assert [(one.key, one.owed) for one in found(account)] == [
-        (("starter", day(2, 20)), False),
+        (("starter", day(2, 20)), True),
         (("pro", START), True),
     ]
 

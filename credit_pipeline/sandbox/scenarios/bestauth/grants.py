@@ -11,6 +11,7 @@ from credit_pipeline.sandbox.scenarios.bestauth.identities import NEVER_HEARD, t
 from credit_pipeline.sandbox.scenarios.bestauth.life import Script
 from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import (
+    ADJUSTMENT,
     GRANT,
     USAGE,
     Points,
@@ -64,6 +65,16 @@ def upgrade_not_granted(user: UserScenario) -> Script:
     pro, business, at = user.builder.plan("pro"), user.builder.plan("business"), user.builder.some_day()
     subscriber(user, pro).live(at).change(at, business, FAILED)
     return user.script(_missing(business.credits, "upgraded and labelled, the new allowance never came"))
+
+
+def mended_by_hand(user: UserScenario) -> Script:
+    """The renewal was not granted, and support gave more than half of it by hand: a person says whether that was it."""
+    plan = paid_plan(user)
+    contract = subscriber(user, plan).live(last=FAILED)
+    amount = round(plan.credits * user.random.uniform(0.55, 1))
+    user.do(contract.term[0] + timedelta(days=2), adds(user.account, amount, ADJUSTMENT, text="support"))
+    note = f"renewed and paid, not granted; {amount} that support gave may stand for it"
+    return user.script(_unproven(plan.credits, note), floor=FLOOR)
 
 
 def drip_missed(user: UserScenario) -> Script:
@@ -231,7 +242,7 @@ def gift(user: UserScenario) -> Script:
     """The balance rose without a transaction: seen when it happened, and not explained by the ledger since."""
     plan = paid_plan(user)
     subscriber(user, plan).live()
-    user.do(user.builder.some_day(), shifts(user.account, user.random.choice((50, 300, 2_500))))
+    user.do(user.builder.lately(), shifts(user.account, user.random.choice((50, 300, 2_500))))
     planted = Planted(
         code="balance_ledger_mismatch",
         secondary=("unexplained_increase",),
@@ -245,7 +256,7 @@ def put_right_by_hand(user: UserScenario) -> Script:
     """The balance had always been below its ledger, and somebody wrote what was missing: information, nothing to do."""
     imported_at, gap = user.sign_up() + timedelta(minutes=5), user.builder.some(10, 60)
     user.do(imported_at, shifts(user.account, -gap))
-    user.do(user.builder.some_day(), shifts(user.account, gap))
+    user.do(user.builder.lately(), shifts(user.account, gap))
     planted = Planted(
         code="unexplained_increase",
         lane="none",
@@ -283,6 +294,7 @@ BALANCE_ACCIDENTS = (
     Story(name="overdrawn", share=0.001, write=overdrawn),
     Story(name="balance_set", share=0.003, write=balance_set),
     Story(name="gift", share=0.001, write=gift),
+    Story(name="mended_by_hand", share=0.001, write=mended_by_hand),
     Story(name="put_right_by_hand", share=0.001, write=put_right_by_hand),
     Story(name="spent_out", share=0.004, write=spent_out),
 )

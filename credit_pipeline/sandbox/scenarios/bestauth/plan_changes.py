@@ -6,11 +6,11 @@ None of these stories may be reported.
 from datetime import datetime, timedelta
 
 from credit_pipeline.domain.plans.periods import add_months
-from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FAILED, FLOOR, Contract, Handling
+from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FLOOR, Contract, Handling
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.life import Patch, Script
 from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
-from credit_pipeline.sandbox.scenarios.bestauth.tables import ADJUSTMENT, adds, relabels
+from credit_pipeline.sandbox.scenarios.bestauth.tables import relabels
 from credit_pipeline.sandbox.scenarios.seeded_values import bought_before
 from credit_pipeline.sandbox.scenarios.stories import Story
 
@@ -159,17 +159,7 @@ def void_draft(user: UserScenario) -> Script:
     return user.script(daily=spending(user, plan), floor=FLOOR)
 
 
-def mended_by_hand(user: UserScenario) -> Script:
-    """The renewal was not granted, and support gave more than half of it by hand: that stands for the grant."""
-    plan = paid_plan(user)
-    contract = subscriber(user, plan).live(last=FAILED)
-    amount = round(plan.credits * user.random.uniform(0.55, 1))
-    user.do(contract.term[0] + timedelta(days=2), adds(user.account, amount, ADJUSTMENT, text="support"))
-    return user.script(floor=FLOOR)
-
-
 PLAN_CHANGES = (
-    Story(name="mended_by_hand", share=0.3, write=mended_by_hand),
     Story(name="on_trial", share=2, write=on_trial),
     Story(name="after_trial", share=1, write=after_trial),
     Story(name="cancelled_but_paid", share=2, write=cancelled_but_paid),
