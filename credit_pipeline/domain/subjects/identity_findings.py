@@ -67,7 +67,7 @@ def _pair(found: Finding) -> tuple[AuthId, AccountId]:
 
 
 def _conflicts(account: Account, identity: Identity) -> Iterable[Finding]:
-    """Several accounts for one user over all layers, existing or not; several users for one customer."""
+    """Several accounts for one user over all layers, existing or not; several users for one customer, known or not."""
     claims = _counted(identity)
     for user in sorted({claim.auth_id for claim in claims}):
         mine = [claim for claim in claims if claim.auth_id == user]
@@ -78,7 +78,8 @@ def _conflicts(account: Account, identity: Identity) -> Iterable[Finding]:
     for customer in sorted({naming.billing_id for naming in identity.namings}):
         named = [naming for naming in identity.namings if naming.billing_id == customer]
         users = sorted({naming.auth_id for naming in named if naming.auth_id is not None})
-        if len(users) > 1:
+        nobody = any(naming.auth_id is None for naming in named)
+        if len(users) > 1 or (users and nobody):
             said = [
                 {"subscription": n.subscription_id, "source": n.source, "named": n.named}
                 for n in sorted(named, key=lambda n: (n.subscription_id, n.source, n.named))

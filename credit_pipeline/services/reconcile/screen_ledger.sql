@@ -57,6 +57,7 @@ SELECT s.grp, s.account, b.label, b.total, b.used, b.spent - b.used AS gap, b.en
             ELSE u.free_plan END AS plan,
        CASE WHEN r.billing_id IS NOT NULL THEN r.period_start ELSE p.newest.period_start END AS period_start,
        coalesce(
+           (s.billing_id IS NULL OR s.billing_id NOT IN (SELECT billing_id FROM naming WHERE auth_id IS NULL)) AND
            c.layer = 1 AND c.agreed AND c.account = s.account AND (NOT i.local OR len(i.metadata) > 0)
            AND b.total >= b.used AND b.spent = b.used AND len(b.unknown_types) = 0
            AND CASE

@@ -23,11 +23,14 @@ UNION ALL
 SELECT i.auth_id, 3, i.auth_id, 'same id', true FROM identities AS i
 WHERE i.same_id AND NOT EXISTS (SELECT 1 FROM said AS c WHERE c.account = i.auth_id AND c.auth_id <> i.auth_id);
 
+-- An id as one spelling: providers and people write uuids in capitals, in braces, without hyphens.
+CREATE OR REPLACE TEMP MACRO canonical(id) AS coalesce(CAST(TRY_CAST(id AS UUID) AS VARCHAR), id);
+
 -- Every way in which a subscription names its user: the paths of its metadata, and the product's own row.
 CREATE OR REPLACE TEMP TABLE naming AS
 SELECT s.billing_id, s.subscription_id, s.subject.id AS named, i.auth_id, s.subject.source AS source
 FROM (SELECT billing_id, subscription_id, unnest(subjects) AS subject FROM listed) AS s
-LEFT JOIN identities AS i ON i.auth_id = s.subject.id
+LEFT JOIN identities AS i ON canonical(i.auth_id) = canonical(s.subject.id)
 UNION ALL
 SELECT s.billing_id, s.subscription_id, i.auth_id, i.auth_id, 'local row'
 FROM listed AS s JOIN identities AS i ON i.billing_id = s.billing_id

@@ -55,7 +55,6 @@ def same_id(**overrides: Any) -> Claim:
         {"claims": (a_claim(1),)},  # no local subscription row, so no metadata to write
         {"claims": (a_claim(1), a_claim(2), a_claim(2, source="supabase_user_id"), a_claim(3))},
         {"claims": (a_claim(1), a_claim(3, store_id=OTHER_STORE))},  # his own id is another user's account
-        {"namings": (a_naming(), a_naming(source="customer.metadata.user_id", named="gone", auth_id=None))},
         {"namings": (a_naming(), a_naming(billing_id=BillingId("cus_2"), subscription_id="sub_2"))},
         {"suggestions": (BY_MAIL,)},
     ],
@@ -96,6 +95,8 @@ CASES: list[tuple[dict[str, Any], list[tuple[Code, Lane, Severity]]]] = [
      [CONFLICT]),
     (TWO_USERS | {"namings": (a_naming(), a_naming(subscription_id="sub_2", named=OTHER_AUTH, auth_id=OTHER_AUTH))},
      [CONFLICT]),
+    # a user named at billing whom nobody knows
+    ({"namings": (a_naming(source="local row"), a_naming(named="gone", auth_id=None))}, [CONFLICT]),
     # many to one
     (TWO_USERS | {"claims": (a_claim(1), a_claim(1, auth_id=OTHER_AUTH))}, [SHARED]),
     (TWO_USERS | {"claims": (a_claim(2), a_claim(2, auth_id=OTHER_AUTH))}, [SHARED]),

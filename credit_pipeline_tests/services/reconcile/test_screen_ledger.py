@@ -410,6 +410,27 @@ def test_the_account_that_is_claimed_best_names_the_subject() -> None:
     assert (row["account_id"], sorted(row["store_ids"])) == (store(9), [store(1), store(9)])
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [str.upper, lambda one: f"{{{one}}}", lambda one: one.replace("-", "")],
+    ids=["capitals", "braces", "bare"],
+)
+def test_another_spelling_of_a_uuid_names_the_same_user(spelling: Callable[[str], str]) -> None:
+    """The row of one user, and metadata that name another in capitals: a disagreement, not an unknown word."""
+    person, other = a_paying_person(1), a_free_person(2)
+    person.subscription["subjects"] = [{"source": "metadata.user_id", "id": spelling(auth(1))}]
+    assert screened(tables([person, other])).healthy == 2
+    person.subscription["subjects"] = [{"source": "customer.metadata.user_id", "id": spelling(auth(2))}]
+    (row,) = screened(tables([person, other])).suspects
+    assert sorted(row["auth_ids"]) == [auth(1), auth(2)]
+
+
+def test_a_user_named_at_billing_whom_nobody_knows_is_not_in_order() -> None:
+    person = a_paying_person(1)
+    person.subscription["subjects"].append({"source": "customer.metadata.user_id", "id": auth(77)})
+    assert [row["account_id"] for row in screened(tables([person])).suspects] == [store(1)]
+
+
 def test_a_same_id_says_nothing_about_an_account_that_a_mapping_gives_to_another() -> None:
     guest, owner = a_free_person(1), a_free_person(2)
     assert guest.identity
