@@ -40,7 +40,7 @@ _POLICY = Policy()
 _LIMITS = Limits()
 _OF_OTHERS: Mapping[str, tuple[str, ...]] = {
     "counter": ("catch_up", "lookback", "reference", "statuses"),
-    "ledger": ("renewal", "shortfall", "on_downgrade"),
+    "ledger": ("renewal", "renewal_grace", "shortfall", "on_downgrade"),
 }
 """Layout → the words that say nothing about such a store."""
 
@@ -81,6 +81,7 @@ class PolicySection(Section):
     """The rules of this product."""
 
     renewal: Renewal | None = _POLICY.renewal
+    renewal_grace: Duration = _POLICY.renewal_grace
     shortfall: Shortfall = _POLICY.shortfall
     on_end: OnEnd = _POLICY.on_end
     end_labels: EndLabels = _POLICY.end_labels

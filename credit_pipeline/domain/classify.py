@@ -43,7 +43,8 @@ def classify(account: Account, rules: Rules) -> Judgement:
     findings = tuple(f for f in found if f.fingerprint not in accepted and not answered_by_undo(account, f, free))
     names = {f.fingerprint for f in found}
     closed = tuple(end for end in closed if end[0] not in names)  # what is found again under its name goes on
-    mark = Mark.ADOPTED if granted else None if findings else mark_of(account, rules)
+    told_only = all(f.lane is Lane.NONE and not f.is_event for f in findings)
+    mark = Mark.ADOPTED if granted else mark_of(account, rules) if told_only else None
     if rules.settle and _unsettled(account, findings, rules):
         settled = while_settling(account, findings)
         return Judgement(account=account, findings=settled, closed=closed, mark=mark, pending=True)
@@ -66,5 +67,6 @@ def _despite_unknown(account: Account, found: list[Finding]) -> list[Finding]:
 
 def _unsettled(account: Account, findings: tuple[Finding, ...], rules: Rules) -> bool:
     """Whether a change that the product's webhook may still mend is younger than settle_time."""
-    waiting = [f for f in findings if f.code in {Code.PLAN_MISMATCH, Code.GRANT_MISSING} and not known(account, f)]
+    young = {Code.PLAN_MISMATCH, Code.GRANT_MISSING, Code.GRANT_AMOUNT_MISMATCH}
+    waiting = [f for f in findings if f.code in young and not known(account, f)]
     return any(is_unsettled(f, account, rules, changed_at=account.billing.changed_at) for f in waiting)

@@ -268,8 +268,8 @@ CODES: Mapping[Code, CodeFacts] = MappingProxyType(
             Severity.WARNING,
             Lane.APPROVE,
             Direction.SHORT,
-            "the product did not zero the used credits at renewal",
-            "approve the reset of used, or accept it",
+            "the product did not do at renewal what defs.yaml declares",
+            "approve what the renewal should have brought, or accept it",
         ),
         Code.BALANCE_MISSING: _(
             Group.BALANCE,

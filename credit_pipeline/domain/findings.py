@@ -17,7 +17,6 @@ from credit_pipeline.domain.subjects.account import Account
 EVENTS: frozenset[Code] = frozenset(
     {
         Code.UNEXPLAINED_DECREASE,
-        Code.UNEXPLAINED_INCREASE,
         Code.RENEWAL_MISSING,
         Code.GRANT_LOST,
         Code.GRANT_DUPLICATE,

@@ -102,6 +102,8 @@ class Policy:
     """One system's rules. The defaults are the safe choice."""
 
     renewal: Renewal | None = None
+    renewal_grace: timedelta = timedelta(hours=26)
+    """How long after a period's start the product may take to renew: a daily job and two hours."""
     shortfall: Shortfall = Shortfall.RAISE
     on_end: OnEnd = OnEnd.KEEP
     end_labels: EndLabels = EndLabels.APPROVE

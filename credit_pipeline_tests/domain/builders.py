@@ -45,8 +45,8 @@ def a_catalogue(**overrides: Any) -> Catalogue:
 
 
 def a_policy(**overrides: Any) -> Policy:
-    """The seed product's policy: it zeroes `used` at renewal."""
-    return Policy(**({"renewal": Renewal.RESET_USED} | overrides))
+    """The seed product's policy: it zeroes `used` at renewal, within the hour."""
+    return Policy(**({"renewal": Renewal.RESET_USED, "renewal_grace": timedelta(hours=1)} | overrides))
 
 
 def rules(

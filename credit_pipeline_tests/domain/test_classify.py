@@ -98,7 +98,7 @@ A_MONTH_AGO = hours_ago(24 * 28)
          Code.PLAN_MISMATCH, Lane.AUTO, ("pro", 5100, 0)),
         # renewal, counter: nothing is granted
         ({"used": 10, "states": (seen(used=4000, start=A_MONTH_AGO, mark=Mark.ADOPTED),)}, None, Lane.NONE, None),
-        ({"used": 40, "start": hours_ago(3), "states": (seen(used=40, start=START, mark=Mark.ADOPTED),)},
+        ({"used": 700, "start": hours_ago(3), "states": (seen(used=700, start=START, mark=Mark.ADOPTED),)},
          Code.RENEWAL_MISSING, Lane.APPROVE, None),
         # free shortfall is a person's
         ({"label": "free", "billed": "free", "total": 20, "used": 0, "states": ()}, Code.GRANT_MISSING, Lane.APPROVE,

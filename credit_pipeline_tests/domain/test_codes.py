@@ -69,7 +69,6 @@ def test_precedence_names_each_code_once() -> None:
 def test_events_and_unknowns() -> None:
     assert {c.value for c in EVENTS} == {
         "unexplained_decrease",
-        "unexplained_increase",
         "renewal_missing",
         "grant_lost",
         "grant_duplicate",

@@ -12,6 +12,9 @@ def test_the_sample_shows_every_code_of_a_subject() -> None:
     shown = {
         code
         for one in judgements(SAMPLE)
-        for code in (*one["outcome"]["classes"], *(code for _, code, *_ in one["outcome"]["remembered"]["found"]))
+        for code in (
+            *one["outcome"]["classes"],
+            *(code for _, code, *_ in one["outcome"]["remembered"].get("found", ())),
+        )
     }
     assert {code.value for code in CODES} - shown == set()

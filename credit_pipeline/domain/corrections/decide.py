@@ -24,7 +24,8 @@ from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants.history import given_back
 from credit_pipeline.domain.grants.proof import Verdict
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan
-from credit_pipeline.domain.policy import OnEnd, Policy, Shortfall
+from credit_pipeline.domain.plans.periods import months_of
+from credit_pipeline.domain.policy import OnEnd, Policy, Renewal, Shortfall
 from credit_pipeline.domain.subjects.account import Account
 
 
@@ -92,7 +93,9 @@ def _parts(account: Account, findings: Sequence[Finding], catalogue: Catalogue, 
         elif found.code is Code.GRANT_MISSING:
             yield from _grant(account, found, catalogue, policy, restored)
         elif found.code is Code.RENEWAL_MISSING:
-            yield _reset_used(account, found)
+            yield _renew(account, found)
+        elif found.code is Code.GRANT_AMOUNT_MISMATCH:
+            yield _difference(found)
         elif found.code is Code.GRANT_DUPLICATE:
             yield from _claw_back(account, found)
     yield from restores
@@ -118,7 +121,8 @@ def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Polic
     given = restored if found.lane is Lane.APPROVE else 0
     raising = raised and policy.shortfall is Shortfall.RAISE
     start = datetime.fromisoformat(facts["period_start"]) if facts.get("period_start") else None
-    allowance = min(plan.credits_from(start), int(facts.get("allowance", plan.credits)))
+    due = plan.credits_from(start) * (1 if plan.free else months_of(plan, account.billing.cycle))
+    allowance = min(due, int(facts.get("allowance", due)))
     delta = allowance - balance.total - given if raising else allowance
     if delta <= 0:
         return
@@ -153,12 +157,26 @@ def _grant(account: Account, found: Finding, catalogue: Catalogue, policy: Polic
     yield Part(lane=found.lane, code=found.code, step=grant, reason=reason)
 
 
-def _reset_used(account: Account, found: Finding) -> Part:
-    """`used := 0` as of the renewal: what was spent since then stays spent."""
-    carried = int(found.evidence["used"][0])
-    key = f"renewal:{account.account_id}/{found.evidence['plan']}/{found.evidence['period_start']}"
-    step = AdjustCredits(delta=carried, correction_key=key, cause="renewal", lower_used=True)
-    reason = f"used was {carried} before the renewal and was not reset"
+def _renew(account: Account, found: Finding) -> Part:
+    """What the renewal should have brought, as of then: what was spent since stays spent."""
+    facts = found.evidence
+    key = f"renewal:{account.account_id}/{facts['plan']}/{facts['period_start']}"
+    resets = facts.get("renewal", Renewal.RESET_USED.value) == Renewal.RESET_USED.value
+    amount = int(facts.get("expected", facts["used"][0]))
+    step = AdjustCredits(delta=amount, correction_key=key, cause="renewal", lower_used=resets)
+    if resets:
+        reason = f"used was {amount} before the renewal and was not reset"
+    else:
+        reason = f"{facts['plan']}: the renewal brought nothing: give {amount}"
+    return Part(lane=Lane.APPROVE, code=found.code, step=step, reason=reason)
+
+
+def _difference(found: Finding) -> Part:
+    """What the product's own grant at a change lacked."""
+    facts = found.evidence
+    amount = int(facts["allowance"]) - int(facts["granted"])
+    step = AdjustCredits(delta=amount, correction_key=f"amount:{found.fingerprint}", cause="wrong amount")
+    reason = f"{facts['plan']}: {facts['granted']} came at the change, {facts['allowance']} were due"
     return Part(lane=Lane.APPROVE, code=found.code, step=step, reason=reason)
 
 

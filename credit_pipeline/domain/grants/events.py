@@ -5,15 +5,17 @@ loss = (t₀−u₀) − (t₁−u₁) − max(0, u₁−u₀): what is gone bey
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 from credit_pipeline.domain.codes import Code, Severity
 from credit_pipeline.domain.findings import Finding, finding
 from credit_pipeline.domain.grants.history import KeyState, current, key_state, observed, recent_links
+from credit_pipeline.domain.grants.proof import allowance_of
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, Resolved
 from credit_pipeline.domain.plans.periods import Period
 from credit_pipeline.domain.policy import OnDowngrade, OnEnd, Policy, Renewal
-from credit_pipeline.domain.subjects.account import Account, ObservedState
+from credit_pipeline.domain.subjects.account import Account, ObservedState, StateKind
 
 
 def movement(before: ObservedState, after: ObservedState) -> int:
@@ -75,7 +77,7 @@ def _increase(
     if _gain_is_explained(account, before, after, gain, policy):
         return
     plan, period = account.billing.plan, account.billing.period
-    again = plan is not None and not plan.free and period is not None and gain == plan.credits
+    again = plan is not None and not plan.free and period is not None and gain == allowance_of(account, plan)
     code = Code.GRANT_DUPLICATE if again else Code.UNEXPLAINED_INCREASE
     delta = -min(after.available, gain) if again else None
     yield finding(
@@ -93,9 +95,9 @@ def _gain_is_explained(
         return False
     renewed = before.billed_plan == plan.name and before.billed_period_start not in {None, period.start}
     if renewed and policy.renewal in {Renewal.SET_TO_ALLOWANCE, Renewal.ADD_ALLOWANCE}:
-        return gain <= plan.credits
+        return gain <= allowance_of(account, plan)
     # The product granting what was billed: at most one allowance, while we hold the key to be free.
-    return gain <= plan.credits and key_state(account.memory, plan, period) is not KeyState.TAKEN
+    return gain <= allowance_of(account, plan) and key_state(account.memory, plan, period) is not KeyState.TAKEN
 
 
 def _loss_is_declared(before: ObservedState, after: ObservedState, catalogue: Catalogue, policy: Policy) -> bool:
@@ -124,7 +126,8 @@ def _may_be_a_grant(account: Account, before: ObservedState, after: ObservedStat
     plan, period = account.billing.plan, account.billing.period
     if plan is None or plan.free or period is None or after.used >= before.used:
         return False
-    folded = plan.credits <= after.total <= before.available + plan.credits
+    allowance = allowance_of(account, plan)
+    folded = allowance <= after.total <= before.available + allowance
     return folded and key_state(account.memory, plan, period) is not KeyState.TAKEN
 
 
@@ -138,52 +141,90 @@ def _pair(before: ObservedState, after: ObservedState) -> dict[str, object]:
 
 
 def renewal(account: Account, plan: Plan, period: Period, policy: Policy, now: datetime) -> Finding | None:
-    """`renewal_missing`: the product zeroes `used` at renewal; the first look after it settled shows it did not.
+    """`renewal_missing`: what the product declares to do at a renewal was not seen to come (semantics §6).
 
-    Asked once per period: at the first complete observation `settle_time` after the period's start.
+    Asked once per period: at the first complete observation after the grace and `settle_time`. Spending since then
+    may hide it, so anything that came, however little, is no event.
     """
-    around = renewal_pair(account, plan, period, policy, now)
-    if around is None:
+    chain = _around_renewal(account, plan, period, policy, now)
+    if chain is None:
         return None
-    before, after = around
-    if before.used == 0 or after.used != before.used or after.total != before.total:
-        return None  # zeroed, or spent on since: greater is no event, it cannot be told apart
+    before, after = chain[0], chain[-1]
+    allowance = allowance_of(account, plan)
+    expected = expected_at_renewal(before, allowance, policy)
+    if expected * 10 < allowance or any(movement(a, b) for a, b in pairwise(chain) if not _ours(a, b)):
+        return None  # something came, or was lost, which is a finding of its own
     return finding(
         account,
         Code.RENEWAL_MISSING,
         plan.name,
         period.start,
         severity=Severity.WARNING,
-        delta=before.used,
+        delta=expected,
         evidence={
             "plan": plan.name,
             "period_start": period.start,
             "period_end": period.end,
+            "renewal": policy.renewal.value if policy.renewal else None,
+            "expected": expected,
             **_pair(before, after),
         },
     )
 
 
-def renewal_pair(
+def expected_at_renewal(before: ObservedState, allowance: int, policy: Policy) -> int:
+    """The credits that a renewal gives back or adds, as `renewal` declares."""
+    if policy.renewal is Renewal.RESET_USED:
+        return before.used
+    if policy.renewal is Renewal.ADD_ALLOWANCE:
+        return allowance
+    return max(0, allowance - before.available) if policy.renewal is Renewal.SET_TO_ALLOWANCE else 0
+
+
+def _ours(before: ObservedState, after: ObservedState) -> bool:
+    return (before.kind, after.kind) == (StateKind.BEFORE, StateKind.AFTER)
+
+
+def came_lately(account: Account, now: datetime) -> int:
+    """Credits that came since the last observation."""
+    present = current(account.billing, account.balance, now)
+    links = recent_links(account.memory, present) if account.memory and present else ()
+    return sum(max(0, movement(before, after)) for before, after in links)
+
+
+def _around_renewal(
     account: Account, plan: Plan, period: Period, policy: Policy, now: datetime
-) -> tuple[ObservedState, ObservedState] | None:
-    """(last observation before the period, now) if now is the first look that may judge this renewal."""
+) -> tuple[ObservedState, ...] | None:
+    """All states from the last observation before the period to now, if now is the first look that may judge it."""
     memory, present = account.memory, current(account.billing, account.balance, now)
-    settled = period.start + policy.settle_time
-    if memory is None or present is None or policy.renewal is not Renewal.RESET_USED or now < settled:
+    if memory is None or present is None or not _renews(policy) or now < judged_from(period, policy):
         return None
-    if any(s.seen_until >= settled for s in observed(memory)):
+    if any(s.seen_until >= judged_from(period, policy) for s in observed(memory)):
         return None  # this account was looked at since; a run without its answer does not count
     looks = observed(memory)
     before = [s for s in looks if s.as_of < period.start and s.billed_period_start != period.start]
     if not before or before[-1].billed_plan != plan.name:
         return None
-    return before[-1], present
+    return (*memory.states[memory.states.index(before[-1]) :], present)
+
+
+def _renews(policy: Policy) -> bool:
+    return policy.renewal not in {None, Renewal.NONE}
+
+
+def renewal_wait(policy: Policy) -> timedelta:
+    """How long after a period's start the product may take to do what it declares."""
+    return max(policy.settle_time, policy.renewal_grace) if _renews(policy) else policy.settle_time
+
+
+def judged_from(period: Period, policy: Policy) -> datetime:
+    """When the product must have renewed."""
+    return period.start + renewal_wait(policy)
 
 
 def awaits_renewal(account: Account, period: Period, policy: Policy, now: datetime) -> bool:
     """Whether the period began so recently that its renewal has not been judged: adoption waits for that."""
     memory = account.memory
-    if memory is None or policy.renewal is not Renewal.RESET_USED or now >= period.start + policy.settle_time:
+    if memory is None or not _renews(policy) or now >= judged_from(period, policy):
         return False
     return any(s.as_of < period.start for s in observed(memory))

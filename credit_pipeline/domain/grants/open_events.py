@@ -57,9 +57,20 @@ def _ended(account: Account, event: Mismatch, code: Code, now: datetime) -> str 
         and balance.total >= event.evidence["allowance"]
     ):
         return "the total is back at the allowance"
-    if code is Code.RENEWAL_MISSING and balance.used is not None and balance.used < event.evidence["used"][0]:
-        return "the product zeroed used since"
+    if code is Code.RENEWAL_MISSING and f"renewal:{account.account_id}/{_renewed(event)}" in memory.applied_keys:
+        return "restored by a correction"
+    if code is Code.RENEWAL_MISSING and 2 * events.came_lately(account, now) >= _expected(event):
+        return "the product renewed it since"
     return None
+
+
+def _renewed(event: Mismatch) -> str:
+    return f"{event.evidence['plan']}/{event.evidence['period_start']}"
+
+
+def _expected(event: Mismatch) -> int:
+    """What the renewal should have brought; events of before 0.3 are of products that zero `used`."""
+    return int(event.evidence.get("expected", event.evidence["used"][0]))
 
 
 def _event_key(event: Mismatch) -> str:

@@ -4,6 +4,7 @@ A low `available` proves nothing: it may have been spent. Two things prove: a to
 watch over the account since billing's plan changed in which total never moved and used never fell.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,8 +21,10 @@ from credit_pipeline.domain.grants.history import (
     since_plan_change,
     unbroken,
 )
+from credit_pipeline.domain.grants.movements import Movement
 from credit_pipeline.domain.grants.suppressed_by_undo import taken_back
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, Resolved
+from credit_pipeline.domain.plans.periods import A_MONTH, NEAR, months_of
 from credit_pipeline.domain.policy import Policy
 from credit_pipeline.domain.subjects.account import Account, Memory, ObservedState, StateKind
 
@@ -57,6 +60,8 @@ class Owed:
     verdict: Verdict
     proof: Proof = Proof.NONE
     holds: tuple[str, ...] = ()
+    movements: tuple[Movement, ...] = ()
+    """Gains that may stand for the grant."""
 
 
 def owed(
@@ -89,12 +94,45 @@ def owed(
         return Owed(verdict=Verdict.UNPROVEN if upgrade or was_missing else Verdict.NOTHING)
     fell = losses_since or had_allowance(memory, plan, least)
     holds = tuple(_holds(account, plan, state, floor=floor and not history, losses_since=fell))
+    gains = may_stand_for(account, plan, catalogue, now)
+    if gains:
+        holds += ("other credits may stand for it: " + ", ".join(gain.words for gain in gains),)
     if history and _labelled_before(account, plan, catalogue):
         holds += ("the product called the account this plan before billing did, so it may have granted before too",)
-    if history and not floor and _may_hide(memory, plan):
+    if history and not floor and _may_hide(memory, plan, allowance_of(account, plan)):
         holds += ("a grant could have left these numbers as they are, and spending hidden it",)
-    proof = Proof.HISTORY if history else Proof.FLOOR
-    return Owed(verdict=Verdict.UPGRADE if upgrade or history else Verdict.RAISE, proof=proof, holds=holds)
+    proof = Proof.NONE if gains else Proof.HISTORY if history else Proof.FLOOR
+    verdict = Verdict.UPGRADE if upgrade or history else Verdict.RAISE
+    return Owed(verdict=verdict, proof=proof, holds=holds, movements=gains)
+
+
+def may_stand_for(account: Account, plan: Plan, catalogue: Catalogue, now: datetime) -> tuple[Movement, ...]:
+    """Rises of the total that no billed plan explains and that together come to half of what is owed.
+
+    From 0.9 of a cycle before the period on: somebody may have given the credits before billing said so.
+    """
+    period, memory = account.billing.period, account.memory
+    if memory is None:
+        return ()
+    start = period.start if period else now
+    since = start - max(period.near if period else A_MONTH, A_MONTH * NEAR)
+    found = [rise for rise in rises(account, catalogue, now) if rise.within(since, now)]
+    return tuple(found) if 2 * sum(rise.amount for rise in found) >= allowance_of(account, plan) else ()
+
+
+def rises(account: Account, catalogue: Catalogue, now: datetime) -> Iterator[Movement]:
+    """What raised the total between two looks, ours and the billed plan's own grant left out."""
+    present = current(account.billing, account.balance, now)
+    states = (*account.memory.states, present) if account.memory and present else ()
+    for before, after in pairwise(states):
+        if before.kind is StateKind.BEFORE and after.kind is StateKind.AFTER:
+            continue
+        gain = after.available - before.available + max(0, after.used - before.used)
+        name = after.billed_plan or before.billed_plan  # a correction's own row does not say what was billed
+        billed = catalogue.named(name) if name else None
+        explained = billed is not None and not billed.free and gain <= billed.credits
+        if after.total > before.total and gain > 0 and not explained:
+            yield Movement(amount=gain, since=before.seen_until, until=after.as_of)
 
 
 def least_granted(account: Account, plan: Plan) -> int:
@@ -105,7 +143,13 @@ def least_granted(account: Account, plan: Plan) -> int:
     began, memory = account.billing.started_at, account.memory
     seen = since_plan_change(memory, plan)[1] if memory else ()
     starts = [began, *(s.billed_period_start for s in seen if s.billed_plan == plan.name)]
-    return min([plan.credits, *(plan.credits_from(start) for start in starts if start is not None)])
+    least = min([plan.credits, *(plan.credits_from(start) for start in starts if start is not None)])
+    return least * months_of(plan, account.billing.cycle)
+
+
+def allowance_of(account: Account, plan: Plan) -> int:
+    """What a new subscription of that plan is granted, in credits: of a year granted up front twelve months'."""
+    return plan.credits * months_of(plan, account.billing.cycle)
 
 
 def _holds(account: Account, plan: Plan, state: KeyState, *, floor: bool, losses_since: bool) -> list[str]:
@@ -140,10 +184,10 @@ def credits_never_came(account: Account, plan: Plan, catalogue: Catalogue, polic
     return all(_nothing_came(a, b) for a, b in pairwise((start, *links, present)))
 
 
-def _may_hide(memory: Memory | None, plan: Plan) -> bool:
+def _may_hide(memory: Memory | None, plan: Plan, allowance: int) -> bool:
     """Whether a grant would have left the total as it is: 6,000 used 5,000 folds into 6,000, 5,000 set is 5,000."""
     start, links = since_plan_change(memory, plan) if memory else (None, ())
-    return start is not None and any(plan.credits in {seen.total, seen.used} for seen in (start, *links))
+    return start is not None and any(allowance in {seen.total, seen.used} for seen in (start, *links))
 
 
 def _labelled_before(account: Account, plan: Plan, catalogue: Catalogue) -> bool:

@@ -1,14 +1,15 @@
 """What the present state of an account says, given the events already found (semantics §6). Unknowns come first."""
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from credit_pipeline.domain.codes import Code, Severity
 from credit_pipeline.domain.corrections.correction import Lane
 from credit_pipeline.domain.findings import Finding, finding, fingerprint
 from credit_pipeline.domain.grants import events
-from credit_pipeline.domain.grants.history import observed, since_plan_change
-from credit_pipeline.domain.grants.proof import Owed, Proof, Verdict, least_granted, owed
+from credit_pipeline.domain.grants.history import current, granted_in_this_term, observed, since_plan_change
+from credit_pipeline.domain.grants.proof import Owed, Proof, Verdict, allowance_of, least_granted, owed, rises
 from credit_pipeline.domain.plans.catalogue import Plan, Unmapped
 from credit_pipeline.domain.policy import EndLabels, Trial
 from credit_pipeline.domain.rules import Rules
@@ -80,12 +81,42 @@ def state_of(account: Account, rules: Rules, found: list[Finding], *, granted: b
             losses_since=_since_change(account, plan, losses),
             was_missing=_was_missing(account, plan, rules.now),
         )
-        result += _grant(account, plan, verdict, found)
+        short = _short_of_the_change(account, plan, rules)
+        result += _grant(account, plan, verdict, found) if short is None else [short]
+        result = [f for f in result if f.fingerprint not in {kept.fingerprint for kept in found}]
     if billing.period is not None:
         missed = events.renewal(account, plan, billing.period, policy, rules.now)
         if missed and not any(f.fingerprint == missed.fingerprint for f in found):
             result.append(missed)
     return result
+
+
+def _short_of_the_change(account: Account, plan: Plan, rules: Rules) -> Finding | None:
+    """The product granted at the change to this plan, and less than the change owes: its handler set the total, say.
+
+    Where `used` did not fall the gain is exact; what came shortly before the change counts for it.
+    """
+    memory, period = account.memory, account.billing.period
+    present = current(account.billing, account.balance, rules.now)
+    if memory is None or period is None or present is None or account.balance.plan != plan:
+        return None
+    before, since = since_plan_change(memory, plan)
+    former = rules.catalogue.named(before.billed_plan) if before and before.billed_plan else None
+    if before is None or former is None or former.rank >= plan.rank or granted_in_this_term(memory, plan):
+        return None
+    chain = (before, *since, present)
+    if any(later.used < earlier.used for earlier, later in pairwise(chain)):
+        return None  # folded or reset: what came cannot be told
+    early = sum(rise.amount for rise in rises(account, rules.catalogue, rules.now) if rise.until <= before.as_of)
+    gain, due = present.total - before.total, allowance_of(account, plan)
+    if present.total == before.available + due:
+        return None  # folded, and `used` has risen past its old value since
+    if gain <= 0 or gain + early >= due or present.total < least_granted(account, plan):
+        return None
+    where = (plan.name, period.start)
+    facts = {"plan": plan.name, "allowance": due, "granted": gain + early, "period_start": period.start}
+    facts |= {"period_end": period.end, "total": [before.total, present.total], "used": [before.used, present.used]}
+    return finding(account, Code.GRANT_AMOUNT_MISMATCH, *where, is_event=True, delta=due - gain - early, evidence=facts)
 
 
 def _since_change(account: Account, plan: Plan, losses: list[Finding]) -> bool:
@@ -124,11 +155,13 @@ def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) ->
     least = least_granted(account, plan)
     facts: dict[str, Any] = {
         "plan": plan.name,
-        "allowance": least if verdict.verdict in {Verdict.RAISE, Verdict.LOST} else plan.credits,
+        "allowance": least if verdict.verdict in {Verdict.RAISE, Verdict.LOST} else allowance_of(account, plan),
         "period_start": period.start if period else None,
         "period_end": period.end if period else None,
         "proof": verdict.proof.value,
     }
+    if verdict.movements:
+        facts |= {"movements": [moved.facts() for moved in verdict.movements]}
     where = (plan.name, period.start if period else None)
     same = fingerprint(account, Code.GRANT_MISSING, *where)
     if _stands(account, plan, found) or any(f.fingerprint == same for f in found):
@@ -144,7 +177,7 @@ def _grant(account: Account, plan: Plan, verdict: Owed, found: list[Finding]) ->
     if verdict.verdict is Verdict.NOTHING:
         return []
     raised = verdict.verdict is Verdict.RAISE
-    delta = least - balance.total if raised else plan.credits
+    delta = least - balance.total if raised else allowance_of(account, plan)
     person = verdict.verdict is Verdict.UNPROVEN or bool(verdict.holds)
     lane = Lane.AUTO if not person else Lane.APPROVE if period else Lane.REVIEW
     facts |= {"verdict": verdict.verdict.value, "holds": list(verdict.holds)}

@@ -9,6 +9,9 @@ from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account
 
+_YOUNG = frozenset({Code.GRANT_MISSING, Code.GRANT_AMOUNT_MISMATCH})
+"""What the product may still complete."""
+
 
 def is_unsettled(found: Finding, account: Account, rules: Rules, *, changed_at: datetime | None) -> bool:
     """Whether a finding is newer than the policy's settle time.
@@ -30,6 +33,4 @@ def known(account: Account, found: Finding) -> bool:
 
 def while_settling(account: Account, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings of a subject that settles: a grant is remembered for its age, but no event yet and nobody's."""
-    return tuple(
-        replace(f, is_event=False) if f.code is Code.GRANT_MISSING and not known(account, f) else f for f in findings
-    )
+    return tuple(replace(f, is_event=False) if f.code in _YOUNG and not known(account, f) else f for f in findings)

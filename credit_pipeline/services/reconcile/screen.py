@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from credit_pipeline.domain.grants.events import renewal_wait
 from credit_pipeline.domain.plans.catalogue import Catalogue, Plan, Resolution, Resolved, Rule, Unmapped
-from credit_pipeline.domain.plans.periods import Cycle, step_months
+from credit_pipeline.domain.plans.periods import Cycle, months_of, step_months
 from credit_pipeline.domain.policy import Policy, Renewal, Trial
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
 from credit_pipeline.domain.subjects.ids import AccountId
@@ -83,7 +84,8 @@ def screen(
     with table_sql.over(tables, ordered=False) as db:
         parameters = {
             "now": now.astimezone(UTC).replace(tzinfo=None),
-            "settle": policy.settle_time,
+            "settle": renewal_wait(policy),
+            "renewal": policy.renewal.value if policy.renewal else "none",
             "first_run": first_run,
             "trials": policy.trial is Trial.GRANT,
             "resets": policy.renewal in {Renewal.RESET_USED, Renewal.SET_TO_ALLOWANCE},
@@ -110,7 +112,7 @@ def screen(
 COUNTS = """
 SELECT count(*), count(*) FILTER (NOT suspect AND NOT is_exempt), count(*) FILTER (is_exempt),
        count(*) FILTER (lookup <> 'error'),
-       CAST(sum(credits) FILTER (NOT free AND status IN ('active', 'trialing')) AS BIGINT)
+       CAST(sum(credits // months) FILTER (NOT free AND status IN ('active', 'trialing')) AS BIGINT)
 FROM screened
 """
 
@@ -145,7 +147,7 @@ def _plan_map(subscriptions: pa.Table, catalogue: Catalogue) -> pa.Table:
         resolution = billed_resolution(catalogue, word["status"], word["raw_plan"])
         if isinstance(resolution, Resolved):
             step = billed_step(resolution.plan, word["cycle"])
-            rows.append({**word, **_plan_columns(resolution.plan), "step": step})
+            rows.append({**word, **_plan_columns(resolution.plan, word["cycle"]), "step": step})
     return pa.Table.from_pylist(rows, schema=PLAN_MAP)
 
 
@@ -159,6 +161,7 @@ PLAN_MAP = pa.schema(
         ("cycle", pa.string()),
         ("plan", pa.string()),
         ("credits", pa.int64()),
+        ("months", pa.int64()),
         ("former", FORMER),
         ("free", pa.bool_()),
         ("step", pa.int32()),
@@ -171,8 +174,17 @@ def billed_step(plan: Plan, cycle: str | None) -> int | None:
     return None if plan.free or cycle is None else step_months(plan, Cycle(cycle))
 
 
-def _plan_columns(plan: Plan) -> dict[str, Any]:
-    return {"plan": plan.name, **amounts_of(plan), "free": plan.free}
+def _plan_columns(plan: Plan, cycle: str | None) -> dict[str, Any]:
+    """Of a year that is granted up front the amounts are twelve months'."""
+    times, amounts = months_of(plan, Cycle(cycle) if cycle else None), amounts_of(plan)
+    former = [{**amount, "credits": amount["credits"] * times} for amount in amounts["former"]]
+    return {
+        "plan": plan.name,
+        "credits": amounts["credits"] * times,
+        "months": times,
+        "former": former,
+        "free": plan.free,
+    }
 
 
 def amounts_of(plan: Plan) -> dict[str, Any]:

@@ -227,7 +227,7 @@ class TestRenewalMissing:
 
     @pytest.mark.parametrize(
         ("before", "after", "missing"),
-        [(700, 700, True), (700, 701, False), (700, 699, False), (700, 0, False), (0, 0, False)],
+        [(700, 700, True), (700, 701, True), (700, 699, False), (700, 0, False), (0, 0, False)],
     )
     def test_equal_greater_zero(self, before: int, after: int, missing: bool) -> None:
         found = self.ask(before, after)
@@ -240,8 +240,6 @@ class TestRenewalMissing:
         "facts",
         [
             {"policy": {"renewal": Renewal.NONE}},
-            {"policy": {"renewal": Renewal.ADD_ALLOWANCE}},
-            {"policy": {"renewal": Renewal.SET_TO_ALLOWANCE}},
             {"start": hours_ago(0.99)},  # not settled
             {"looks": [seen(4, used=700, start=hours_ago(3))], "was": "starter"},  # seen with this period already
             {"was": "starter"},  # a plan change is no renewal
@@ -324,8 +322,8 @@ class TestLife:
     def test_a_missed_renewal_closes_with_a_later_fall(self) -> None:
         before = state(5000, 700, start=START - timedelta(days=28))
         missed = self.event(an_account(used=700, start=hours_ago(3), states=[before]), Code.RENEWAL_MISSING)
-        for used, closed in ((700, False), (900, False), (699, True), (0, True)):
-            judged = classify(an_account(used=used, open_mismatches=[missed], states=[state(5000, used)]), rules())
+        for used, closed in ((700, False), (900, False), (699, False), (351, False), (350, True), (0, True)):
+            judged = classify(an_account(used=used, open_mismatches=[missed], states=[state(5000, 700)]), rules())
             assert bool(judged.closed) is closed
 
     @pytest.mark.parametrize(("total", "used", "closed"), [(10_000, 3000, True), (7000, 0, True), (5000, 0, False)])

@@ -337,7 +337,7 @@ class TestRenewal:
             (700, 0, []),
             (700, 60, []),
             (700, 700, ["renewal_missing"]),
-            (700, 900, []),  # greater: cannot be told from a reset and 900 spent
+            (700, 900, ["renewal_missing"]),  # as high as before, and higher: it was not reset
         ],
     )
     def test_is_judged_by_used_before_and_after(self, used: int, after: int, codes: list[str]) -> None:
@@ -348,8 +348,8 @@ class TestRenewal:
 
     def test_is_judged_once(self) -> None:
         life = self.life(700)
-        life.at(self.RENEWED + timedelta(hours=3), used=800)
-        assert life.at(self.RENEWED + timedelta(hours=9)).primary is None
+        life.at(self.RENEWED + timedelta(hours=3), used=0)
+        assert life.at(self.RENEWED + timedelta(hours=9), used=700).primary is None
 
     def test_waits_for_the_first_answer_of_this_account(self) -> None:
         life = self.life(700)

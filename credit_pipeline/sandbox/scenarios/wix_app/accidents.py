@@ -83,7 +83,7 @@ def _made_anew(
 def gift(builder: ScenarioBuilder, kind: str) -> Script:
     """Credits appeared that nobody billed: information, nothing to mend."""
     plan = builder.plan("starter")
-    given = Move(at=builder.some_day(), product=give(builder.random.choice((50, 300, 2_500))))
+    given = Move(at=builder.lately(), product=give(builder.random.choice((50, 300, 2_500))))
     planted = Planted(
         code="unexplained_increase", lane="none", note="credits appeared without a billed reason: a gift, perhaps"
     )
@@ -103,17 +103,21 @@ def granted_twice(builder: ScenarioBuilder, kind: str) -> Script:
     return builder.subscriber(kind, plan, moves=[again], planted=planted)
 
 
+JUDGED_NOW = (26.2, 31.8)
+"""Hours since a renewal whose grace ended after the newest observation."""
+
+
 def renewal_missed(builder: ScenarioBuilder, kind: str) -> Script:
     """A period began and `used` was not zeroed."""
     plan = builder.paid_plan()
     if builder.random.random() < 0.5:
-        return _not_renewed(builder, kind, plan.name, hours=builder.random.uniform(1.5, 5))
-    return _not_renewed(builder, kind, plan.name, hours=builder.random.uniform(30, 600))
+        return _not_renewed(builder, kind, plan.name, hours=builder.random.uniform(*JUDGED_NOW))
+    return _not_renewed(builder, kind, plan.name, hours=builder.random.uniform(33, 600))
 
 
 def renewal_missed_lately(builder: ScenarioBuilder, kind: str) -> Script:
-    """The same since the newest observation; there is always one of these."""
-    return _not_renewed(builder, kind, builder.paid_plan().name, hours=builder.random.uniform(1.5, 5))
+    """The same, and its time was over since the newest observation; there is always one of these."""
+    return _not_renewed(builder, kind, builder.paid_plan().name, hours=builder.random.uniform(*JUDGED_NOW))
 
 
 def _not_renewed(builder: ScenarioBuilder, kind: str, plan_name: str, *, hours: float) -> Script:
@@ -125,8 +129,8 @@ def _not_renewed(builder: ScenarioBuilder, kind: str, plan_name: str, *, hours: 
         approve=renew,
     )
     whole = builder.subscriber(kind, plan, used=0, renewed=due)
-    # It spends a little after any earlier renewal, so that there is something that should have been zeroed.
-    spent: Change = spend(builder.some(1, plan.credits // 2))
+    # It spends after any earlier renewal, so that there is something worth zeroing.
+    spent: Change = spend(builder.some(plan.credits // 8, plan.credits // 2))
     before = Move(at=due - timedelta(days=3), product=spent)
     moves = [before, *(move for move in whole.moves if move.at != due)]
     start = State(plan.label, plan.credits, builder.some(0, plan.credits // 3))
