@@ -127,6 +127,12 @@ class TestJ1TheHandlerRaisedTheBalanceAndDied:
         account = customer("pro", paid("pro", day(3, 10)), gap=0, states=looks)
         assert MISSING in said(account, day(3, 11))
 
+    @pytest.mark.parametrize(("keys", "expected"), [((), IN_DOUBT), (("restore:abc",), MISSING)])
+    def test_a_correction_of_ours_stands_for_nothing(self, keys: tuple[str, ...], expected: tuple[Code, Lane]) -> None:
+        restored = came(day(3, 10, 12), 800, EntryKind.ADJUSTMENT, reference="restore:abc")
+        account = customer("pro", paid("pro", day(3, 10)), entries=(restored,), applied_keys=keys)
+        assert expected in said(account, day(3, 11))
+
     def test_the_grant_beside_a_gap_is_in_order(self) -> None:
         account = customer("pro", paid("pro", day(3, 10)), entries=(came(day(3, 10, 11), 800),), gap=800)
         assert Code.GRANT_MISSING not in dict(said(account, day(3, 11)))

@@ -86,10 +86,9 @@ def _of(account: Account, billing: Billing, rules: Rules, *, judged: bool) -> It
 
 def _after_the_end(billing: Billing, one: Entitlement) -> bool:
     """Whether it is a later month of a term that was cut short: explained if it comes, and owed no more."""
-    ended = billing.status is BillingStatus.ENDED and billing.ends_at is not None
-    return (
-        ended and billing.ends_at is not None and one.period.start > max(billing.ends_at, one.billed_at or one.instant)
-    )
+    if billing.status is not BillingStatus.ENDED or billing.ends_at is None:
+        return False
+    return one.period.start > max(billing.ends_at, one.billed_at or one.instant)
 
 
 def _of_stretch(account: Account, billing: Billing, stretch: Stretch, rules: Rules) -> Iterator[Entitlement]:

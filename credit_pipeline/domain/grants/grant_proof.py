@@ -26,7 +26,7 @@ def may_stand_for(account: Account, one: Entitlement, matching: Matching, rules:
     last = max(one.closes, one.period.end)
     free = rules.catalogue.free.amounts
     gains = [
-        *(of_entry(entry) for entry in matching.left if entry.amount > 0 and not _names_another(entry, one, matching)),
+        *(of_entry(entry) for entry in matching.left if _nobody_s(account, entry, one, matching)),
         *(of_entry(entry) for entry in _unbilled(account, one, matching)),
         *matching.rises,
     ]
@@ -44,10 +44,12 @@ def _reach(one: Entitlement) -> timedelta:
     return max(one.period.near, A_MONTH * NEAR)
 
 
-def _names_another(entry: Entry, one: Entitlement, matching: Matching) -> bool:
-    """Whether its reference is another entitlement's own: then it is that one's second grant."""
+def _nobody_s(account: Account, entry: Entry, one: Entitlement, matching: Matching) -> bool:
+    """Whether it is a gain that names no other entitlement, whose second grant it were, and no correction of ours."""
+    ours = account.memory.applied_keys if account.memory else frozenset()
     others = (other.entitlement for other in matching.matched if other.entitlement.key != one.key)
-    return entry.reference is not None and any(entry.reference in other.known_by for other in others)
+    named = entry.reference is not None and any(entry.reference in other.known_by for other in others)
+    return entry.amount > 0 and not named and entry.reference not in ours
 
 
 def _unbilled(account: Account, one: Entitlement, matching: Matching) -> Iterable[Entry]:
