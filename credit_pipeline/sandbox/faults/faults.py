@@ -10,9 +10,11 @@ from credit_pipeline.domain.errors import ConfigurationError
 
 TOKEN, INSTANCE, ANY = "token", "instance", "any"
 SUBSCRIPTIONS = "subscriptions"
-LISTINGS = frozenset({SUBSCRIPTIONS, "customers", "invoices", "lines", "subscription_items", "events"})
-"""Stripe's list endpoints. Its others are `subscription`, `customer`, `invoice`, `event` and `account`. A fault of
-endpoint `stripe` hits all of them."""
+LISTINGS = frozenset(
+    {SUBSCRIPTIONS, "customers", "invoices", "lines", "subscription_items", "events", "refunds", "disputes"}
+)
+"""Stripe's list endpoints. Its others are `subscription`, `customer`, `invoice`, `refund`, `dispute`, `event` and
+`account`. A fault of endpoint `stripe` hits all of them."""
 STRIPE = "stripe"
 WIX = frozenset({TOKEN, INSTANCE})
 

@@ -130,6 +130,12 @@ class StripeApi:
                 listing = lists.invoices(query)
             case ["events"]:
                 listing = lists.events(query, self._clock())
+            case ["refunds"]:
+                listing = lists.refunds(query)
+            case ["disputes"]:
+                listing = lists.disputes(query)
+            case ["invoice_payments"]:
+                listing = lists.invoice_payments(query)
             case ["subscription_items"]:
                 listing = lists.subscription_items(query)
             case ["invoices", row_id, "lines"]:
@@ -153,8 +159,12 @@ class StripeApi:
             case ["customers", row_id]:
                 return _one("customer", row_id, book.customers.get, objects.customer)
             case ["invoices", row_id]:
-                invoice_expand = query.expand(frozenset({"customer"}))
+                invoice_expand = query.expand(objects.expandable())
                 return _one("invoice", row_id, book.invoices.get, lambda row: objects.invoice(row, invoice_expand))
+            case ["refunds", row_id]:
+                return _one("refund", row_id, book.refunds.get, objects.refund)
+            case ["disputes", row_id]:
+                return _one("dispute", row_id, book.disputes.get, objects.dispute)
             case ["events", row_id]:
                 return _one("event", row_id, book.events.get, objects.event)
             case ["account"]:

@@ -1,4 +1,4 @@
-"""The book of the sandbox's Stripe: customers, subscriptions, invoices and events, in memory and in a JSON file.
+"""The book of the sandbox's Stripe, with rows of all kinds, in memory and in a JSON file.
 
 Instants are UTC datetimes in memory, and whole unix seconds in the file and on the wire.
 """
@@ -12,7 +12,17 @@ from typing import Any, Self
 from credit_pipeline.domain.errors import ConfigurationError
 from credit_pipeline.sandbox.stripe.file import KINDS, Stored, read, write
 from credit_pipeline.sandbox.stripe.ordered_rows import OrderedRows
-from credit_pipeline.sandbox.stripe.rows import ACCOUNT, Customer, Event, Invoice, Item, Row, Subscription
+from credit_pipeline.sandbox.stripe.rows import (
+    ACCOUNT,
+    Customer,
+    Dispute,
+    Event,
+    Invoice,
+    Item,
+    Refund,
+    Row,
+    Subscription,
+)
 
 
 class StripeBook:
@@ -27,6 +37,8 @@ class StripeBook:
         subscriptions: Iterable[Subscription] = (),
         invoices: Iterable[Invoice] = (),
         *,
+        refunds: Iterable[Refund] = (),
+        disputes: Iterable[Dispute] = (),
         events: Iterable[Event] = (),
         path: Path | None = None,
         livemode: bool = False,
@@ -39,10 +51,12 @@ class StripeBook:
         self.customers: OrderedRows[Customer] = OrderedRows(lock)
         self.subscriptions: OrderedRows[Subscription] = OrderedRows(lock, "customer")
         self.invoices: OrderedRows[Invoice] = OrderedRows(lock, "customer", "subscription")
+        self.refunds: OrderedRows[Refund] = OrderedRows(lock, "invoice")
+        self.disputes: OrderedRows[Dispute] = OrderedRows(lock, "invoice")
         self.events: OrderedRows[Event] = OrderedRows(lock)
         self._prices: dict[str, Item] = {}
         self._saving = threading.Lock()
-        self.add(*customers, *subscriptions, *invoices, *events)
+        self.add(*customers, *subscriptions, *invoices, *refunds, *disputes, *events)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -52,6 +66,8 @@ class StripeBook:
             stored.customers,
             stored.subscriptions,
             stored.invoices,
+            refunds=stored.refunds,
+            disputes=stored.disputes,
             events=stored.events,
             path=path,
             livemode=stored.livemode,
@@ -79,6 +95,10 @@ class StripeBook:
                 self.subscriptions.put(row)
             elif isinstance(row, Invoice):
                 self.invoices.put(row)
+            elif isinstance(row, Refund):
+                self.refunds.put(row)
+            elif isinstance(row, Dispute):
+                self.disputes.put(row)
             else:
                 self.events.put(row)
 
@@ -95,17 +115,12 @@ class StripeBook:
     def remove(self, *row_ids: str) -> None:
         """Removes rows as if they had never existed. Unknown ids are ignored."""
         for row_id in row_ids:
-            for table in (self.customers, self.subscriptions, self.invoices, self.events):
-                table.pop(row_id)
+            for name in KINDS:
+                getattr(self, name).pop(row_id)
 
     def get(self, row_id: str) -> Row | None:
-        """The customer, subscription, invoice or event of that id, or None."""
-        return (
-            self.customers.get(row_id)
-            or self.subscriptions.get(row_id)
-            or self.invoices.get(row_id)
-            or self.events.get(row_id)
-        )
+        """The row of any kind with that id, or None."""
+        return next((row for name in KINDS if (row := getattr(self, name).get(row_id)) is not None), None)
 
     def price(self, price_id: str) -> Item | None:
         """The last added item of that price; None if no subscription ever had it."""

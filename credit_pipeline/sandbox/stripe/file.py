@@ -9,12 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from credit_pipeline.domain.errors import ConfigurationError
-from credit_pipeline.sandbox.stripe.rows import ACCOUNT, Customer, Event, Invoice, Item, Line, Row, Subscription
+from credit_pipeline.sandbox.stripe.rows import (
+    ACCOUNT,
+    Customer,
+    Dispute,
+    Event,
+    Invoice,
+    Item,
+    Line,
+    Refund,
+    Row,
+    Subscription,
+)
 
 KINDS: Mapping[str, type[Row]] = {
     "customers": Customer,
     "subscriptions": Subscription,
     "invoices": Invoice,
+    "refunds": Refund,
+    "disputes": Dispute,
     "events": Event,
 }
 _PARTS: Mapping[tuple[type, str], type] = {(Subscription, "items"): Item, (Invoice, "lines"): Line}
@@ -40,6 +53,8 @@ class Stored:
     customers: list[Customer]
     subscriptions: list[Subscription]
     invoices: list[Invoice]
+    refunds: list[Refund]
+    disputes: list[Dispute]
     events: list[Event]
     livemode: bool
     account: str

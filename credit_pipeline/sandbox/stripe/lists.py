@@ -97,7 +97,7 @@ class StripeLists:
         customer = self._known(query, "customer", self.book.customers)
         subscription = self._known(query, "subscription", self.book.subscriptions)
         created = query.range("created")
-        expand = _below_data(query.expand(frozenset({"data.customer"})))
+        expand = _below_data(query.expand(self.objects.expandable("data.")))
 
         def matches(row: Invoice) -> bool:
             theirs = customer in (None, row.customer) and subscription in (None, row.subscription)
@@ -135,6 +135,38 @@ class StripeLists:
             self.objects.event,
         )
 
+    def refunds(self, query: Query) -> Listing:
+        """GET /v1/refunds."""
+        invoice, created = self._paid_with(query), query.range("created")
+        return _listing(
+            "refund",
+            "/v1/refunds",
+            self.book.refunds,
+            lambda row: invoice in (None, row.invoice) and created.holds(unix(row.created)),
+            self.objects.refund,
+            within=None if invoice is None else ("invoice", invoice),
+        )
+
+    def disputes(self, query: Query) -> Listing:
+        """GET /v1/disputes."""
+        invoice, created = self._paid_with(query), query.range("created")
+        return _listing(
+            "dispute",
+            "/v1/disputes",
+            self.book.disputes,
+            lambda row: invoice in (None, row.invoice) and created.holds(unix(row.created)),
+            self.objects.dispute,
+            within=None if invoice is None else ("invoice", invoice),
+        )
+
+    def invoice_payments(self, query: Query) -> Listing:
+        """GET /v1/invoice_payments?invoice=…"""
+        invoice = self.book.invoices.get(self._known(query, "invoice", self.book.invoices) or "")
+        if invoice is None:
+            message = "Missing required param: invoice."
+            raise Refused(400, message, code="parameter_missing", param="invoice")
+        return _part_listing("invoice payment", "/v1/invoice_payments", self.objects.payments(invoice))
+
     def lines(self, invoice: Invoice) -> Listing:
         """GET /v1/invoices/{id}/lines."""
         return _part_listing("line item", f"/v1/invoices/{invoice.id}/lines", self.objects.lines(invoice))
@@ -149,6 +181,19 @@ class StripeLists:
         if known is None:
             raise missing("subscription", subscription, param="subscription", status=400)
         return _part_listing("subscription item", "/v1/subscription_items", self.objects.items(known))
+
+    def _paid_with(self, query: Query) -> str | None:
+        """The invoice whose payment intent or charge the query names; None if it names none."""
+        found = None
+        for place, name in enumerate(("payment_intent", "charge")):
+            value = query.text(name)
+            if value is None:
+                continue
+            invoice = self.book.invoices.get("in_" + value.partition("_")[2])
+            if invoice is None or invoice.paid_by is None or invoice.paid_by[place] != value:
+                raise missing(name, value, param=name, status=400)
+            found = invoice.id
+        return found
 
     def _known(self, query: Query, name: str, table: OrderedRows[Any]) -> str | None:
         """The value of a parameter that must name an existing row."""

@@ -1,6 +1,7 @@
 """Stripe's objects as JSON, in the shapes of two API generations.
 
-Since 2025-03-31 the period is on the subscription's items, and an invoice names its subscription under `parent`.
+Since 2025-03-31 the period is on the subscription's items, and an invoice names its subscription under `parent` and
+has a list of payments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,9 @@ from typing import Any
 
 from credit_pipeline.sandbox.stripe.book import StripeBook
 from credit_pipeline.sandbox.stripe.file import unix
+from credit_pipeline.sandbox.stripe.payments import dispute, payments, refund
 from credit_pipeline.sandbox.stripe.prices import plan, price, product
-from credit_pipeline.sandbox.stripe.rows import Customer, Event, Invoice, Line, Subscription
+from credit_pipeline.sandbox.stripe.rows import Customer, Dispute, Event, Invoice, Line, Refund, Subscription
 from credit_pipeline.sandbox.stripe.versions import VERSION, is_old
 
 EMBEDDED = 10
@@ -33,6 +35,11 @@ class StripeObjects:
     @property
     def _old(self) -> bool:
         return is_old(self.version)
+
+    def expandable(self, prefix: str = "") -> frozenset[str]:
+        """What can be expanded in an invoice: its payments only where the version lists them."""
+        names = {"customer"} if self._old else {"customer", "payments"}
+        return frozenset(prefix + name for name in names)
 
     def customer(self, customer: Customer) -> dict[str, Any]:
         """A customer; a deleted one has only its id and `deleted`."""
@@ -129,7 +136,7 @@ class StripeObjects:
         ]
 
     def invoice(self, invoice: Invoice, expand: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """An invoice with its first ten lines. `expand`: customer."""
+        """An invoice with its first ten lines. `expand`: customer, and in new versions payments."""
         total = sum(line.amount for line in invoice.lines)
         owed = max(0, total)
         paid = invoice.status == "paid"
@@ -166,8 +173,11 @@ class StripeObjects:
         if self._old:
             wire["subscription"] = invoice.subscription
             wire["paid"] = paid
+            wire["payment_intent"], wire["charge"] = invoice.paid_by or (None, None)
         else:
             wire["parent"] = _parent_of_invoice(invoice)
+            if "payments" in expand:
+                wire["payments"] = sublist(self.payments(invoice), f"/v1/invoice_payments?invoice={invoice.id}")
         if "customer" in expand:
             known = self.book.customers.get(invoice.customer)
             wire["customer"] = invoice.customer if known is None else self.customer(known)
@@ -176,6 +186,18 @@ class StripeObjects:
     def lines(self, invoice: Invoice) -> list[dict[str, Any]]:
         """All lines of an invoice."""
         return [self._line(invoice, line) for line in invoice.lines]
+
+    def payments(self, invoice: Invoice) -> list[dict[str, Any]]:
+        """All payments of an invoice."""
+        return payments(invoice, livemode=self.book.livemode)
+
+    def refund(self, row: Refund) -> dict[str, Any]:
+        """A refund."""
+        return refund(row, self.book.invoices.get(row.invoice))
+
+    def dispute(self, row: Dispute) -> dict[str, Any]:
+        """A dispute."""
+        return dispute(row, self.book.invoices.get(row.invoice), livemode=self.book.livemode)
 
     def event(self, event: Event) -> dict[str, Any]:
         """An event. An undelivered one has a pending webhook."""

@@ -1,4 +1,4 @@
-"""The rows of Stripe's book: customers, subscriptions, invoices and events. Instants are in UTC, amounts in cents."""
+"""The rows of Stripe's book, from customers to events. Instants are in UTC, amounts in cents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """An invoice. `credit_notes` is the refunded amount."""
+    """An invoice. `credit_notes` is the amount of its credit notes. One with an amount paid has one payment."""
 
     id: str
     customer: str
@@ -87,6 +87,38 @@ class Invoice:
     lines: tuple[Line, ...] = ()
     amount_paid: int = 0
     credit_notes: int = 0
+
+    @property
+    def paid_by(self) -> tuple[str, str] | None:
+        """The ids of its payment intent and its charge; None if nothing was paid."""
+        if self.status != "paid" or not self.amount_paid:
+            return None
+        stem = self.id.removeprefix("in_")
+        return f"pi_{stem}", f"ch_{stem}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """A refund of an invoice's payment. `invoice` is its id, which only the book knows."""
+
+    id: str
+    invoice: str
+    amount: int
+    created: datetime
+    status: Literal["pending", "requires_action", "succeeded", "failed", "canceled"] = "succeeded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute:
+    """A dispute about an invoice's payment. `invoice` is its id, which only the book knows."""
+
+    id: str
+    invoice: str
+    amount: int
+    created: datetime
+    status: str = "needs_response"
+    """One of Stripe's words: warning_needs_response, warning_under_review, warning_closed, needs_response,
+    under_review, won, lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +132,4 @@ class Event:
     delivered: bool = True
 
 
-Row = Customer | Subscription | Invoice | Event
+Row = Customer | Subscription | Invoice | Refund | Dispute | Event

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from credit_pipeline.sandbox.stripe.rows import Customer, Event, Invoice, Item, Line, Subscription
+from credit_pipeline.sandbox.stripe.rows import Customer, Dispute, Event, Invoice, Item, Line, Refund, Subscription
 
 START = datetime(2026, 10, 31, 9, tzinfo=UTC)
 END = datetime(2026, 11, 30, 9, tzinfo=UTC)
@@ -40,6 +40,16 @@ def an_invoice(row_id: str = "in_1", **overrides: Any) -> Invoice:
         "amount_paid": 1_000,
     }
     return Invoice(id=row_id, **{**values, **overrides})
+
+
+def a_refund(row_id: str = "re_1", **overrides: Any) -> Refund:
+    values = {"invoice": "in_1", "amount": 1_000, "created": START + timedelta(days=2)}
+    return Refund(id=row_id, **{**values, **overrides})
+
+
+def a_dispute(row_id: str = "dp_1", **overrides: Any) -> Dispute:
+    values = {"invoice": "in_1", "amount": 1_000, "created": START + timedelta(days=2)}
+    return Dispute(id=row_id, **{**values, **overrides})
 
 
 def an_event(row_id: str = "evt_1", **overrides: Any) -> Event:

@@ -15,7 +15,9 @@ from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
     END,
     START,
     a_customer,
+    a_dispute,
     a_line,
+    a_refund,
     a_subscription,
     an_event,
     an_invoice,
@@ -97,7 +99,7 @@ def test_a_restricted_key_reads_and_does_nothing_else(http, server, method):
 
 
 def test_an_unknown_path_is_an_error_object(http):
-    assert error(http.get("/v1/refunds")) == (404, None, None)
+    assert error(http.get("/v1/payouts")) == (404, None, None)
 
 
 def test_the_version_asked_for_is_echoed_and_without_one_it_is_the_accounts(http, server):
@@ -360,6 +362,49 @@ def test_an_invoice_of_an_old_version_names_them_on_top(http, server):
         True,
     )
     assert (first["subscription"], second["price"]["id"]) == ("sub_1", "price_never_subscribed")
+
+
+def test_a_payment_is_on_top_of_an_old_invoice_and_in_a_list_of_a_new_one(http):
+    old = get(http, "/v1/invoices/in_1", Stripe_Version=OLD)
+    new = get(http, "/v1/invoices/in_1?expand[]=payments")
+
+    assert (old["payment_intent"], old["charge"], "payments" in old) == ("pi_1", "ch_1", False)
+    assert new["payments"]["data"][0]["payment"] == {"type": "payment_intent", "payment_intent": "pi_1"}
+    assert new["payments"]["data"] == get(http, "/v1/invoice_payments?invoice=in_1")["data"]
+    assert "payments" not in get(http, "/v1/invoices/in_1")
+    refused = http.get("/v1/invoices?expand[]=data.payments", headers={"Stripe-Version": OLD})
+    assert error(refused) == (400, None, "expand")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["3", "2", "1"]),
+        ("?limit=1", ["3"]),
+        ("?limit=1&starting_after={}_3", ["2"]),
+        ("?payment_intent=pi_1", ["2", "1"]),
+        ("?charge=ch_2", ["3"]),
+        (f"?created[gte]={int(START.timestamp()) + 2 * 86_400 + 60}", ["3", "2"]),
+    ],
+)
+@pytest.mark.parametrize(("path", "prefix"), [("/v1/refunds", "re"), ("/v1/disputes", "dp")])
+def test_refunds_and_disputes_are_listed_by_time_and_by_payment(http, server, path, prefix, query, expected):
+    make = a_refund if prefix == "re" else a_dispute
+    server.stripe.add(an_invoice("in_2"))
+    for number, invoice in enumerate(["in_1", "in_1", "in_2"], start=1):
+        created = START + timedelta(days=2, minutes=number - 1)
+        server.stripe.add(make(f"{prefix}_{number}", invoice=invoice, created=created))
+
+    rows = get(http, path + query.format(prefix))["data"]
+
+    assert [row["id"] for row in rows] == [f"{prefix}_{number}" for number in expected]
+    assert all(("livemode" in row) is (prefix == "dp") for row in rows)
+
+
+@pytest.mark.parametrize("path", ["/v1/refunds", "/v1/disputes"])
+def test_a_payment_that_nobody_made_is_an_error(http, path):
+    assert error(http.get(f"{path}?payment_intent=pi_9")) == (400, "resource_missing", "payment_intent")
+    assert error(http.get(f"{path}?charge=pi_1")) == (400, "resource_missing", "charge")
 
 
 @pytest.mark.parametrize(("status", "expected"), [("paid", (7, 0)), ("open", (0, 7))])

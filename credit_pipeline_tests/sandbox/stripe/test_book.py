@@ -16,7 +16,9 @@ from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
     END,
     START,
     a_customer,
+    a_dispute,
     a_line,
+    a_refund,
     a_subscription,
     an_event,
     an_invoice,
@@ -143,6 +145,8 @@ def test_a_book_survives_its_file(tmp_path):
             a_subscription("sub_2"),
         ],
         [an_invoice(lines=(a_line(proration=True, subscription="sub_1"),), credit_notes=5), an_invoice("in_2")],
+        refunds=[a_refund(status="pending")],
+        disputes=[a_dispute(status="lost")],
         events=[an_event(delivered=False)],
         livemode=True,
         account="acct_1",
@@ -151,7 +155,7 @@ def test_a_book_survives_its_file(tmp_path):
     book.save(tmp_path / "stripe.json")
     read = StripeBook.load(tmp_path / "stripe.json")
 
-    for kind in ("customers", "subscriptions", "invoices", "events"):
+    for kind in ("customers", "subscriptions", "invoices", "refunds", "disputes", "events"):
         assert list(getattr(read, kind)) == list(getattr(book, kind))
     assert (read.livemode, read.account, read.path, book.path) == (True, "acct_1", tmp_path / "stripe.json", read.path)
     assert stat.S_IMODE((tmp_path / "stripe.json").stat().st_mode) == 0o600
