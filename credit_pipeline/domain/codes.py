@@ -260,7 +260,7 @@ CODES: Mapping[Code, CodeFacts] = MappingProxyType(
             Severity.WARNING,
             Lane.REVIEW,
             Direction.OVER,
-            "the period's payment was refunded",
+            "the period's payment was refunded, in full or in part, or is disputed",
             "decide whether its credits stay; nothing is granted or taken",
         ),
         Code.RENEWAL_MISSING: _(

@@ -21,7 +21,9 @@ from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
     END,
     START,
     a_customer,
+    a_dispute,
     a_line,
+    a_refund,
     a_subscription,
     an_invoice,
     an_item,
@@ -247,6 +249,9 @@ class ListingContract:
                     "period_end": END,
                     "paid_at": START + timedelta(hours=1),
                     "change": False,
+                    "paid": 1_000,
+                    "refunded": 0,
+                    "disputed": None,
                 }
             ],
         }
@@ -290,6 +295,45 @@ class ListingContract:
 
         assert (row["cycle"], row["period_start"]) == ("yearly", began)
         assert [line["invoice_id"] for line in row["invoices"]] == ["in_y", "in_1"]
+
+    @pytest.mark.parametrize(
+        ("returns", "status", "refunded", "disputed"),
+        [
+            ([a_refund()], "refunded", 1_000, None),
+            ([a_refund(amount=400)], "refunded", 400, None),
+            ([a_refund(amount=400), a_refund("re_2", amount=600)], "refunded", 1_000, None),
+            ([a_refund(status="pending")], "refunded", 1_000, None),
+            ([a_refund(status="failed")], "paid", 0, None),
+            ([a_refund(status="canceled"), a_refund("re_2", amount=1)], "refunded", 1, None),
+            ([a_dispute(status="needs_response")], "refunded", 0, "needs_response"),
+            ([a_dispute(status="under_review")], "refunded", 0, "under_review"),
+            ([a_dispute(status="warning_under_review")], "refunded", 0, "warning_under_review"),
+            ([a_dispute(status="lost")], "refunded", 0, "lost"),
+            ([a_dispute(status="won")], "paid", 0, None),
+            ([a_refund(invoice="in_2")], "paid", 0, None),
+        ],
+        ids=lambda value: "+".join(f"{r.id[:2]} {r.status}" for r in value) if isinstance(value, list) else None,
+    )
+    def test_what_became_of_a_payment_is_read_from_its_refunds_and_disputes(
+        self, billing, book, returns, status, refunded, disputed
+    ):
+        book.add(*returns)
+
+        (listed,) = self.only(billing)["invoices"]
+        (row,) = billing.pull(ids("cus_1"), NOW).table.to_pylist()
+
+        assert (listed["status"], listed["paid"], listed["refunded"]) == (status, 1_000, refunded)
+        assert (listed["disputed"], listed["paid_at"] is None) == (disputed, False)
+        assert row["invoices"] == [listed]
+
+    def test_a_refund_is_found_however_old_where_its_period_still_runs(self, billing, book):
+        began, ends = NOW - timedelta(days=300), NOW + timedelta(days=65)
+        book.patch("sub_1", items=(an_item(interval="year", period_start=began, period_end=ends),), created=began)
+        line = a_line("il_y", period_start=began, period_end=ends)
+        book.add(an_invoice("in_y", created=began, paid_at=began, lines=(line,)))
+        book.add(a_refund(invoice="in_y", created=began + timedelta(days=1)))
+
+        assert [line["status"] for line in self.only(billing)["invoices"]] == ["refunded", "paid"]
 
     def test_customers_asked_for_bring_all_their_subscriptions_in_the_order_asked(self, billing, book):
         book.add(a_subscription("sub_old", status="canceled", created=START - timedelta(days=90)))

@@ -179,7 +179,7 @@ class TestOpenEvents:
     def test_it_ends_when_its_payment_was_refunded(self) -> None:
         lines = (a_line(period=a_period(day(2, 1)), status=InvoiceStatus.REFUNDED), a_line())
         judgement = judged(with_lines(*lines, open_mismatches=[self.the_event()]))
-        assert [why for _, why in judgement.closed] == ["its payment was refunded"]
+        assert [why for _, why in judgement.closed] == ["its payment was refunded or is disputed"]
 
     def test_an_accepted_one_is_gone(self) -> None:
         name = self.the_event().fingerprint

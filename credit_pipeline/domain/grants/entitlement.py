@@ -61,6 +61,8 @@ class Entitlement:
     """Whether the whole window lies in what was read of the ledger."""
     holds: tuple[str, ...] = ()
     """Why a person must decide although it is paid."""
+    returned: str | None = None
+    """What became of its payment, if that was refunded or is disputed."""
 
     @property
     def key(self) -> tuple[str, datetime]:
@@ -162,6 +164,7 @@ def entitlement(
         sold_at=sold,
         visible=opens >= horizon(account, rules),
         holds=tuple(holds),
+        returned=line.returned if line else None,
     )
 
 

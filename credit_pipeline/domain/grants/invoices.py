@@ -16,6 +16,7 @@ class InvoiceStatus(StrEnum):
     PAID = "paid"
     """Also with an amount of zero."""
     REFUNDED = "refunded"
+    """Paid, and then refunded in full or in part, or disputed: open or lost."""
     VOID = "void"
     """Void or uncollectible."""
 
@@ -36,3 +37,22 @@ class InvoiceLine:
     paid_at: datetime | None = None
     change: bool = False
     """Billed because the subscription changed in mid-period (a proration), not because a period began."""
+    amount_paid: int = 0
+    amount_refunded: int = 0
+    """Of the whole invoice, in minor units of its currency."""
+    disputed: str | None = None
+    """The provider's word for a dispute that is open or lost."""
+
+    @property
+    def returned(self) -> str | None:
+        """What became of the payment, if it is refunded: `refunded 50 of 100`, `disputed: under_review`."""
+        if self.status is not InvoiceStatus.REFUNDED:
+            return None
+        parts = []
+        if self.amount_refunded and self.amount_refunded < self.amount_paid:
+            parts.append(f"refunded {self.amount_refunded} of {self.amount_paid}")
+        elif self.amount_refunded or self.disputed is None:
+            parts.append("refunded in full")
+        if self.disputed is not None:
+            parts.append(f"disputed: {self.disputed}")
+        return ", ".join(parts)

@@ -52,7 +52,7 @@ def _come_since(one: Matched) -> str | None:
     if one.entry is not None:
         return GRANTED_SINCE
     if one.entitlement.settlement is Settlement.REFUNDED:
-        return "its payment was refunded"
+        return "its payment was refunded or is disputed"
     return None
 
 

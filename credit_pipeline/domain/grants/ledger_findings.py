@@ -34,7 +34,8 @@ def _of_period(account: Account, one: Matched, matching: Matching, rules: Rules)
     told = due.current or (entry is not None and due.invoice_id is not None)  # once for one invoice
     if due.settlement is Settlement.REFUNDED and due.visible and told:
         amount = entry.amount if entry else 0
-        yield finding(account, Code.REFUNDED, *due.key, evidence=_facts(due) | {"granted": amount})
+        facts = _facts(due) | {"granted": amount, "payment": due.returned}
+        yield finding(account, Code.REFUNDED, *due.key, evidence=facts)
     if entry is not None:
         if due.visible and due.settlement is Settlement.PAID and not one.exact:
             yield from _wrong_amount(account, due, entry)

@@ -12,6 +12,7 @@ from typing import Any, Self
 from credit_pipeline.adapters.billing.stripe.account import EARLY, longer_periods
 from credit_pipeline.adapters.billing.stripe.completeness import SECOND_PASS
 from credit_pipeline.adapters.billing.stripe.invoices import Invoice, parse_invoice, with_evidence
+from credit_pipeline.adapters.billing.stripe.returns import Return, Returns, parse_dispute, parse_refund
 from credit_pipeline.adapters.billing.stripe.wire import Reading, Subscription, parse_customer, parse_subscription
 from credit_pipeline.adapters.billing.subscription_rows import (
     gone,
@@ -36,6 +37,7 @@ from credit_pipeline.sandbox.wix.book import BillingBook, Instance, payload_of
 from credit_pipeline.services.collect.ports import Progress, Pull
 
 _EXPANDED = frozenset({"customer"})
+_PAYMENTS = frozenset({"payments"})
 
 
 class BookBilling:
@@ -145,7 +147,9 @@ class StripeBookBilling:
         invoices = self._since(self._book.invoices, since)
         for billing_id, start in longer_periods(found, since).items():
             invoices += self._since(self._book.invoices.of("customer", billing_id), start)
-        return with_evidence(found, invoices)
+        refunds = (row for row in self._book.refunds if unix(row.created) <= now.timestamp())
+        disputes = (row for row in self._book.disputes if unix(row.created) <= now.timestamp())
+        return with_evidence(found, invoices, Returns(self._returns(refunds, disputes)))
 
     def _of_customer(self, billing_id: BillingId, now: datetime) -> list[dict[str, Any]]:
         customer = self._book.customers.get(billing_id)
@@ -157,7 +161,16 @@ class StripeBookBilling:
             return [row or listed_row(billing_id, Lookup.MISSING)]
         since = now - self._lookback - EARLY
         since = longer_periods(found, since).get(BillingId(billing_id), since)
-        return with_evidence(found, self._since(self._book.invoices.of("customer", billing_id), since))
+        theirs = self._book.invoices.of("customer", billing_id)
+        refunds = [row for invoice in theirs for row in self._book.refunds.of("invoice", invoice.id)]
+        disputes = [row for invoice in theirs for row in self._book.disputes.of("invoice", invoice.id)]
+        return with_evidence(found, self._since(theirs, since), Returns(self._returns(refunds, disputes)))
+
+    def _returns(
+        self, refunds: Iterable[stripe_rows.Refund], disputes: Iterable[stripe_rows.Dispute]
+    ) -> Iterable[Return]:
+        yield from (parse_refund(self._objects.refund(row)) for row in refunds)
+        yield from (parse_dispute(self._objects.dispute(row)) for row in disputes)
 
     def _since(self, newest_first: Iterable[stripe_rows.Invoice], since: datetime) -> list[Invoice]:
         oldest = int(since.timestamp())
@@ -175,6 +188,6 @@ class StripeBookBilling:
     def _invoice(self, row: stripe_rows.Invoice) -> Invoice:
         known = self._invoices.get(row.id)
         if known is None or known[0] is not row:
-            found = parse_invoice(self._objects.invoice(row), self._objects.lines(row))
+            found = parse_invoice(self._objects.invoice(row, _PAYMENTS), self._objects.lines(row))
             known = self._invoices[row.id] = (row, found)
         return known[1]

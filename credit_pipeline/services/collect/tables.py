@@ -101,6 +101,9 @@ INVOICE = pa.struct(
         ("period_end", _UTC),
         ("paid_at", _UTC),
         ("change", pa.bool_()),
+        ("paid", pa.int64()),
+        ("refunded", pa.int64()),
+        ("disputed", pa.string()),
     ]
 )
 

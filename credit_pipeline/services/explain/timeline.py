@@ -66,7 +66,9 @@ def _billed_periods(judgement: Judgement) -> Iterator[Entry]:
         why = "a change to " if line.change else ""
         period = f"{_day(line.period.start)} to {_day(line.period.end)}"
         at = line.paid_at or line.period.start
-        yield _entry(at, "billing", f"invoice {line.invoice_id} for {why}{plan}, {period}: {line.status.value}")
+        yield _entry(
+            at, "billing", f"invoice {line.invoice_id} for {why}{plan}, {period}: {line.returned or line.status.value}"
+        )
 
 
 def spoken(billing: Billing) -> str:

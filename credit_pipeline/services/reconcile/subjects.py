@@ -213,6 +213,10 @@ def _lines(row: Row, words: PlanWords) -> Iterable[InvoiceLine]:
             raw_plan=line["raw_plan"],
             paid_at=_utc(line["paid_at"]),
             change=line["change"],
+            # Snapshots of older versions lack these three.
+            amount_paid=line.get("paid") or 0,
+            amount_refunded=line.get("refunded") or 0,
+            disputed=line.get("disputed"),
         )
         for line in row["invoices"] or ()
     )

@@ -23,11 +23,14 @@ from credit_pipeline.domain.errors import ConfigurationError, SourceError
 from credit_pipeline.sandbox.billing.book_billing import StripeBookBilling
 from credit_pipeline.sandbox.billing.server import BillingServer
 from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.stripe.objects import StripeObjects
 from credit_pipeline_tests.contracts.billing import NOW, READING, ListingContract, ids
 from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
     START,
     a_customer,
+    a_dispute,
     a_line,
+    a_refund,
     a_subscription,
     an_invoice,
     an_item,
@@ -45,6 +48,7 @@ IMPATIENT = RetryPolicy(
 )
 VERSION, OLD = "2026-10-28.endive", "2024-06-20"
 MANY = 450
+NEEDED = "subscriptions, customers, invoices, refunds (charges) and disputes"
 
 
 @contextmanager
@@ -124,10 +128,15 @@ def test_several_pages_are_one_list_and_are_read_twice(large):
     assert named(pull) == everyone(MANY)
     assert [len(lines) for lines in pull.table["invoices"].to_pylist()] == [1] * MANY
     assert (pull.level, pull.enumerated, pull.problems, pull.asked) == ("L2", True, (), MANY)
-    assert large.faults.counters()["requests"] == {"subscriptions": 10, "invoices": 5}
+    assert large.faults.counters()["requests"] == {
+        "subscriptions": 10,
+        "invoices": 5,
+        "refunds": 2,
+        "disputes": 2,
+    }
 
 
-@pytest.mark.parametrize("endpoint", ["subscriptions", "invoices"])
+@pytest.mark.parametrize("endpoint", ["subscriptions", "invoices", "refunds", "disputes"])
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
@@ -332,7 +341,7 @@ def test_a_key_that_may_not_read_is_told_what_it_needs(server):
     server.faults.add("forbidden", endpoint="subscriptions")
     with a_client(server, credentials_name="STRIPE_KEY") as client, pytest.raises(SourceError) as caught:
         client.pull(None, NOW)
-    assert str(caught.value).endswith("give STRIPE_KEY the right to read subscriptions, customers and invoices")
+    assert str(caught.value).endswith(f"give STRIPE_KEY the right to read {NEEDED}")
 
     server.faults.clear()
     server.faults.add("forbidden", endpoint="invoices")
@@ -340,6 +349,108 @@ def test_a_key_that_may_not_read_is_told_what_it_needs(server):
         pull = client.pull(None, NOW)
     assert (pull.enumerated, named(pull)) == (False, everyone(3))
     assert pull.problems[0].endswith("give the key the right to read invoices")
+
+
+@pytest.mark.parametrize("endpoint", ["refunds", "disputes"])
+def test_a_key_that_may_not_read_what_was_returned_is_told_what_it_needs(server, endpoint):
+    server.faults.add("forbidden", endpoint=endpoint, times=None)
+    with a_client(server, credentials_name="STRIPE_KEY") as client:
+        pull = client.pull(None, NOW)
+        with pytest.raises(SourceError) as caught:
+            client.pull(ids("cus_1"), NOW)
+
+    assert (pull.enumerated, pull.level, named(pull)) == (False, "L0", everyone(3))
+    assert pull.problems[0].endswith(f"give the key the right to read {endpoint}")
+    assert str(caught.value).endswith(f"give STRIPE_KEY the right to read {NEEDED}")
+
+
+def a_refunded_book() -> StripeBook:
+    """Several pages of customers, each with a refund and a lost dispute."""
+    book = a_book(250)
+    for number in range(250):
+        created = START - timedelta(minutes=number)
+        book.add(a_refund(f"re_{number}", invoice=f"in_{number}", created=created))
+        book.add(a_dispute(f"dp_{number}", invoice=f"in_{number}", created=created, status="lost"))
+    return book
+
+
+@pytest.mark.parametrize("endpoint", ["refunds", "disputes"])
+@pytest.mark.parametrize(
+    ("kind", "times"),
+    [(kind, None) for kind in ("repeated_rows", "cyclic", "endless", "empty_page", "truncated", "lookup_error")]
+    + [("lost_page", 1), ("early_end", 1)],
+)
+def test_refunds_and_disputes_that_may_lack_rows_make_the_source_incomplete(kind, times, endpoint):
+    with BillingServer(stripe=a_refunded_book(), per_second=10_000) as server:
+        server.faults.add(kind, endpoint=endpoint, skip=1, times=times)
+        with a_client(server, max_pages=6) as client:
+            pull = client.pull(None, NOW)
+
+        assert server.faults.fired[kind] > 0
+    assert (pull.enumerated, pull.level, named(pull)) == (False, "L0", everyone(250))
+    assert re.search(rf"the (list of )?{endpoint} ", pull.problems[0]), pull.problems
+
+
+def test_refunds_on_several_pages_are_all_read():
+    with BillingServer(stripe=a_refunded_book(), per_second=10_000) as server, a_client(server) as client:
+        pull = client.pull(None, NOW)
+
+    (lines,) = zip(*pull.table["invoices"].to_pylist(), strict=True)
+    assert (pull.enumerated, pull.problems, len(lines)) == (True, (), 250)
+    assert {(line["status"], line["refunded"], line["disputed"]) for line in lines} == {("refunded", 1_000, "lost")}
+
+
+@pytest.mark.parametrize("version", [VERSION, OLD])
+def test_a_customer_costs_the_refunds_and_disputes_of_each_payment_and_no_other(server, version):
+    server.stripe.add(an_invoice("in_open", customer="cus_1", subscription="sub_1", status="open", amount_paid=0))
+    with a_client(server, version=version) as client:
+        client.pull(ids("cus_1"), NOW)
+
+    asked = {"subscriptions": 1, "invoices": 1, "refunds": 1, "disputes": 1}
+    assert server.faults.counters()["requests"] == asked
+
+
+def test_all_payments_of_an_invoice_are_read_where_it_shows_only_the_first():
+    paths = ("/v1/subscriptions", "/v1/invoices", "/v1/invoice_payments", "/v1/refunds", "/v1/disputes")
+    bodies = {path: empty_list(path) for path in paths}
+    book = a_book(1)
+    objects = StripeObjects(book=book)
+    (subscription,), (invoice,) = book.subscriptions, book.invoices
+    bodies["/v1/subscriptions"]["data"] = [objects.subscription(subscription, frozenset({"customer"}))]
+    raw = objects.invoice(invoice, frozenset({"payments"}))
+    (first,) = raw["payments"]["data"]
+    second = first | {"id": "inpay_second", "payment": {"type": "payment_intent", "payment_intent": "pi_second"}}
+    bodies["/v1/invoices"]["data"] = [raw | {"payments": raw["payments"] | {"has_more": True}}]
+    bodies["/v1/invoice_payments"]["data"] = [first, second]
+    refund = objects.refund(a_refund(created=START)) | {"payment_intent": "pi_second", "amount": 7}
+    bodies["/v1/refunds"]["data"] = [refund]
+    with Heard(bodies) as heard, StripeBilling(base_url=heard.base_url, key="k", version=VERSION, **READING) as client:
+        pull = client.pull(None, NOW)
+
+    (lines,) = pull.table["invoices"].to_pylist()
+    assert (pull.enumerated, [(line["status"], line["refunded"]) for line in lines]) == (True, [("refunded", 7)])
+
+
+def test_an_answer_about_another_payment_is_no_answer(server):
+    paths = ("/v1/subscriptions", "/v1/invoices", "/v1/refunds", "/v1/disputes")
+    objects = StripeObjects(book=server.stripe)
+    bodies = {path: empty_list(path) for path in paths}
+    bodies["/v1/subscriptions"]["data"] = [objects.subscription(server.stripe.subscriptions.get("sub_0"))]
+    bodies["/v1/invoices"]["data"] = [objects.invoice(server.stripe.invoices.get("in_0"), frozenset({"payments"}))]
+    bodies["/v1/refunds"]["data"] = [objects.refund(a_refund(invoice="in_1", created=START))]
+    with Heard(bodies) as heard, StripeBilling(base_url=heard.base_url, key="k", version=VERSION, **READING) as client:
+        pull = client.pull(ids("cus_0"), NOW)
+
+    assert pull.table["detail"].to_pylist() == ["answered about another payment"]
+
+
+def test_an_unanswered_refund_of_a_customer_is_no_answer_about_them(server):
+    server.faults.add("lookup_error", endpoint="refunds", times=None)
+
+    with a_client(server) as client:
+        pull = client.pull(ids("cus_1"), NOW)
+
+    assert (pull.table["lookup"].to_pylist(), pull.level) == (["error"], "L1")
 
 
 def test_a_server_that_is_not_there_is_one_sentence():
@@ -464,7 +575,7 @@ def empty_list(path: str) -> dict:
 
 
 def test_what_is_sent_is_get_with_key_and_version_and_asks_for_every_status_until_now():
-    paths = ("/v1/subscriptions", "/v1/invoices")
+    paths = ("/v1/subscriptions", "/v1/invoices", "/v1/refunds", "/v1/disputes")
     with Heard({path: empty_list(path) for path in paths}) as heard:
         settings = {**READING, "key": "rk_live_abc", "version": VERSION, "lookback": timedelta(days=62)}
         with StripeBilling(base_url=heard.base_url, **settings) as client:
@@ -478,8 +589,10 @@ def test_what_is_sent_is_get_with_key_and_version_and_asks_for_every_status_unti
     listed = {"limit": "100", "status": "all", "created[lte]": until}
     assert asked == [
         ("/v1/subscriptions", listed | {"expand[]": "data.customer"}),
-        ("/v1/invoices", {"limit": "100", "created[gte]": since}),
+        ("/v1/invoices", {"limit": "100", "created[gte]": since, "expand[]": "data.payments"}),
         ("/v1/subscriptions", listed),
+        *[("/v1/refunds", {"limit": "100", "created[gte]": since, "created[lte]": until})] * 2,
+        *[("/v1/disputes", {"limit": "100", "created[gte]": since, "created[lte]": until})] * 2,
     ]
 
 
@@ -491,7 +604,7 @@ def test_rows_out_of_order_or_outside_the_time_asked_for_are_an_incomplete_sourc
         rows = [a_row(f"sub_{place}", created) for place, created in enumerate(times)]
         bodies = {
             "/v1/subscriptions": empty_list("/v1/subscriptions") | {"data": rows},
-            "/v1/invoices": empty_list("/v1/invoices"),
+            **{path: empty_list(path) for path in ("/v1/invoices", "/v1/refunds", "/v1/disputes")},
         }
         with Heard(bodies) as heard, StripeBilling(base_url=heard.base_url, key="k", version="v", **READING) as client:
             pull = client.pull(None, NOW)

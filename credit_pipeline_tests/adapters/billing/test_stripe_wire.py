@@ -10,6 +10,7 @@ from credit_pipeline.adapters.billing.json_values import WireError
 from credit_pipeline.adapters.billing.stripe.account import longer_periods
 from credit_pipeline.adapters.billing.stripe.invoices import parse_invoice, with_evidence
 from credit_pipeline.adapters.billing.stripe.paths import text_at
+from credit_pipeline.adapters.billing.stripe.returns import Returns, parse_dispute, parse_refund
 from credit_pipeline.adapters.billing.stripe.wire import (
     Reading,
     error_of,
@@ -110,6 +111,11 @@ def an_old_line(**overrides):
     } | overrides
 
 
+def a_payment(intent="pi_1", **overrides):
+    payment = {"type": "payment_intent", "payment_intent": intent}
+    return {"id": "inpay_1", "object": "invoice_payment", "status": "paid", "payment": payment} | overrides
+
+
 def of_item(**details):
     return {"parent": {"type": "subscription_item_details", "subscription_item_details": details}}
 
@@ -123,6 +129,7 @@ def an_invoice(*lines, **overrides):
         "livemode": False,
         "status": "paid",
         "amount_paid": 1_900,
+        "payments": {"object": "list", "data": [a_payment()], "has_more": False, "url": "/v1/invoice_payments"},
         "post_payment_credit_notes_amount": 0,
         "billing_reason": "subscription_cycle",
         "parent": {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}},
@@ -329,6 +336,9 @@ def test_a_line_is_read_from_both_generations():
             "period_end": at(END),
             "paid_at": at(START + 3_600),
             "change": False,
+            "paid": 1_900,
+            "refunded": 0,
+            "disputed": None,
         }
     ]
     assert old == new
@@ -393,7 +403,7 @@ def test_an_amount_of_zero_is_evidence_as_well():
         ({"status": "void"}, "void", False),
         ({"status": "uncollectible"}, "void", False),
         ({"post_payment_credit_notes_amount": 1_900}, "refunded", True),
-        ({"post_payment_credit_notes_amount": 1_899}, "paid", True),
+        ({"post_payment_credit_notes_amount": 1}, "refunded", True),
         ({"post_payment_credit_notes_amount": None}, "paid", True),
         ({"amount_paid": 0, "post_payment_credit_notes_amount": 0}, "paid", True),
         ({"status": "open", "post_payment_credit_notes_amount": 1_900}, "open", False),
@@ -421,7 +431,7 @@ def test_nothing_is_known_of_a_customer_with_an_invoice_that_cannot_be_read(wron
     ]
     invoices = [parse_invoice(an_invoice() | wrong), parse_invoice(an_invoice(id="in_2", customer="cus_2"))]
 
-    rows = with_evidence(subscriptions, invoices)
+    rows = with_evidence(subscriptions, invoices, Returns())
 
     assert [found["lookup"] for found in rows] == ["error", "answered"]
     assert rows[0]["detail"].startswith("an invoice cannot be read: ")
@@ -436,7 +446,7 @@ def test_evidence_is_attached_oldest_first_and_an_invoice_read_twice_counts_as_r
         parse_invoice(an_invoice(later, id="in_2", status="paid")),
     ]
 
-    (found,) = with_evidence([parse_subscription(a_subscription(), READING)], invoices)
+    (found,) = with_evidence([parse_subscription(a_subscription(), READING)], invoices, Returns())
 
     assert [(line["invoice_id"], line["status"]) for line in found["invoices"]] == [("in_1", "paid"), ("in_2", "paid")]
 
@@ -565,7 +575,7 @@ def test_whatever_a_value_is_a_subscription_is_a_row_of_the_table_or_refused(key
         found = parse_subscription(sent, READING)
     except WireError:
         return
-    table = listed_pull(with_evidence([found], [parse_invoice(an_invoice())]), level="L1").table
+    table = listed_pull(with_evidence([found], [parse_invoice(an_invoice())], Returns()), level="L1").table
     assert table["lookup"].to_pylist()[0] in ("answered", "error")
 
 
@@ -576,5 +586,84 @@ def test_whatever_a_value_is_an_invoice_is_evidence_a_doubt_or_refused(key, valu
             invoice = parse_invoice(sent)
         except WireError:
             continue
-        rows = with_evidence([parse_subscription(a_subscription(), READING)], [invoice])
+        rows = with_evidence([parse_subscription(a_subscription(), READING)], [invoice], Returns())
         assert listed_pull(rows, level="L1").table.num_rows == 1
+
+
+def a_return(**overrides):
+    raw = {"id": "re_1", "object": "refund", "amount": 400, "status": "succeeded", "payment_intent": "pi_1"}
+    return raw | overrides
+
+
+@pytest.mark.parametrize(
+    ("status", "amount"),
+    [("succeeded", 400), ("pending", 400), ("requires_action", 400), ("new_word", 400), ("failed", 0), ("canceled", 0)],
+)
+def test_a_refund_counts_unless_it_failed_or_was_cancelled(status, amount):
+    assert parse_refund(a_return(status=status)).refunded == amount
+
+
+@pytest.mark.parametrize(
+    ("status", "disputed"),
+    [
+        (word, word)
+        for word in ("needs_response", "under_review", "warning_needs_response", "warning_under_review", "lost", "new")
+    ]
+    + [("won", None)],
+)
+def test_a_dispute_counts_unless_it_was_won(status, disputed):
+    assert parse_dispute(a_return(status=status)).disputed == disputed
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": None}, {"status": None}, {"status": "two words"}, {"amount": None}, {"amount": -1}, {"charge": 7}]
+)
+@pytest.mark.parametrize("parse", [parse_refund, parse_dispute])
+def test_a_refund_or_dispute_without_its_facts_is_an_error(parse, wrong):
+    with pytest.raises(WireError):
+        parse(a_return(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("invoice", "returned"),
+    [
+        ({}, True),
+        ({"payments": None, "payment_intent": "pi_1"}, True),
+        ({"payments": None, "charge": {"id": "ch_1"}}, True),
+        ({"payments": None, "charge": None}, False),
+        ({"payments": a_list(a_payment("pi_2"), a_payment("pi_1"))}, True),
+        ({"payments": a_list(a_payment("pi_2"))}, False),
+        ({"payments": a_list(a_payment(status="canceled"))}, False),
+        ({"payments": a_list(a_payment(payment={"type": "charge", "charge": "ch_1"}))}, True),
+        ({"status": "open"}, False),
+    ],
+)
+def test_a_refund_belongs_to_the_invoice_whose_payment_it_names(invoice, returned):
+    found = parse_invoice(an_invoice(**invoice))
+    refund = parse_refund(a_return(charge="ch_1"))
+
+    (row,) = with_evidence([parse_subscription(a_subscription(), READING)], [found], Returns([refund, refund]))
+
+    assert found.doubt is None
+    assert [line["refunded"] for line in row["invoices"]] == [400 if returned else 0]
+
+
+@pytest.mark.parametrize(
+    ("noted", "refunded"), [(0, 400), (400, 400), (1_900, 1_900)], ids=["no note", "its own note", "a larger note"]
+)
+def test_a_credit_note_beside_its_refund_counts_once(noted, refunded):
+    invoice = parse_invoice(an_invoice(post_payment_credit_notes_amount=noted))
+
+    (row,) = with_evidence(
+        [parse_subscription(a_subscription(), READING)], [invoice], Returns([parse_refund(a_return())])
+    )
+
+    assert [(line["status"], line["refunded"]) for line in row["invoices"]] == [("refunded", refunded)]
+
+
+def test_a_paid_invoice_that_tells_nothing_of_its_payments_is_no_answer():
+    raw = an_invoice()
+    del raw["payments"]
+
+    assert parse_invoice(raw).doubt == "an invoice cannot be read: its payments are missing"
+    assert parse_invoice(raw | {"amount_paid": 0}).doubt is None

@@ -18,7 +18,15 @@ from credit_pipeline.sandbox.stripe.rows import Invoice, Item, Subscription
 from credit_pipeline.sandbox.wix.book import BillingBook
 from credit_pipeline.services.collect.tables import LISTED_SUBSCRIPTIONS
 from credit_pipeline_tests.contracts.billing import NOW, BillingContract, ids
-from credit_pipeline_tests.sandbox.stripe.stripe_rows import a_customer, a_line, a_subscription, an_invoice, an_item
+from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
+    a_customer,
+    a_dispute,
+    a_line,
+    a_refund,
+    a_subscription,
+    an_invoice,
+    an_item,
+)
 
 
 class TestContract(BillingContract):
@@ -43,6 +51,7 @@ READING: dict[str, Any] = {
     "plan": ("price.metadata.plan",),
 }
 STATUSES = ("active", "active", "active", "trialing", "past_due", "canceled", "unpaid", "paused", "incomplete_expired")
+DISPUTED = ("won", "lost", "needs_response")
 
 
 @contextmanager
@@ -108,7 +117,13 @@ def add_subscription(book: StripeBook, chance: random.Random, row_id: str, custo
         )
     )
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        book.add(bill(chance, f"in_{row_id}_{place}", book.subscriptions.get(row_id), items, start, end))
+        invoice = bill(chance, f"in_{row_id}_{place}", book.subscriptions.get(row_id), items, start, end)
+        book.add(invoice)
+        if invoice.paid_by is not None and chance.random() < 0.3:
+            at, amount = start + timedelta(days=chance.uniform(0, 20)), chance.choice((100, 900))
+            status = chance.choice(("succeeded", "pending", "failed"))
+            book.add(a_refund(f"re_{row_id}_{place}", invoice=invoice.id, created=at, amount=amount, status=status))
+            book.add(a_dispute(f"dp_{row_id}_{place}", invoice=invoice.id, created=at, status=chance.choice(DISPUTED)))
 
 
 def bill(

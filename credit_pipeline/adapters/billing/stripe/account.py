@@ -1,4 +1,4 @@
-"""All subscriptions of one Stripe account with their invoices, and every doubt about their completeness.
+"""All subscriptions of one Stripe account with invoices, refunds and disputes, and doubts about their completeness.
 
 Rows that were read are kept even if a later step fails: they are good for a report.
 """
@@ -21,6 +21,7 @@ from credit_pipeline.adapters.billing.stripe.invoices import Invoice, with_evide
 from credit_pipeline.adapters.billing.stripe.listing import PAGE_SIZE, Listing, Window
 from credit_pipeline.adapters.billing.stripe.reader import StripeReader
 from credit_pipeline.adapters.billing.stripe.requests import Stop
+from credit_pipeline.adapters.billing.stripe.returns import Return, Returns
 from credit_pipeline.adapters.billing.stripe.wire import Subscription
 from credit_pipeline.adapters.billing.subscription_rows import listed_row
 from credit_pipeline.domain.subjects.account import Lookup
@@ -57,7 +58,7 @@ class AccountReading:
     progress: Progress | None = None
 
     def run(self) -> Account:
-        """Reads subscriptions, then invoices, then checks completeness.
+        """Reads subscriptions, then invoices, then refunds and disputes, and checks completeness.
 
         Progress counts subscriptions, then customers whose invoices are read one by one.
         """
@@ -76,17 +77,20 @@ class AccountReading:
         subscriptions = listing.rows
         since = self.now - self.lookback - EARLY
         recent = reader.invoices({}, since_window(since))
-        older, doubts = self._older(recent, longer_periods(subscriptions.values(), since), len(subscriptions))
+        starts = longer_periods(subscriptions.values(), since)
+        older, doubts = self._older(recent, starts, len(subscriptions))
         invoices, doubts = recent.rows | older, listing.doubts + doubts
         if not doubts:
             doubts += lost_subscriptions(reader, subscriptions, invoices.values(), self.now)
             doubts += lost_invoices(reader, subscriptions.values(), invoices, self.now - self.lookback)
         twice = not doubts and len(subscriptions) <= SECOND_PASS
         if twice:
-            doubts += second_pass(reader, subscriptions, window)
-        return Account(
-            rows=with_evidence(subscriptions.values(), invoices.values()), level="L2" if twice else "L1", doubts=doubts
-        )
+            doubts += second_pass(subscriptions, reader.subscription_ids(window))
+        # Nothing is returned before its invoice was made.
+        oldest = since_window(min([since, *starts.values()])).oldest
+        returned, more = _returned(reader, Window(oldest=oldest, newest=window.newest), twice=twice)
+        rows = with_evidence(subscriptions.values(), invoices.values(), Returns(returned))
+        return Account(rows=rows, level="L2" if twice else "L1", doubts=doubts + more)
 
     def _older(
         self, recent: Listing[Invoice], starts: Mapping[BillingId, datetime], done: int
@@ -128,6 +132,19 @@ def longer_periods(subscriptions: Iterable[Subscription], since: datetime) -> di
 def since_window(moment: datetime) -> Window:
     """The range from this moment on."""
     return Window(oldest=int(moment.timestamp()))
+
+
+def _returned(reader: StripeReader, window: Window, *, twice: bool) -> tuple[list[Return], list[str]]:
+    """All refunds and disputes in this range, and the doubts about their lists. `twice`: each is read again."""
+    found: list[Return] = []
+    doubts: list[str] = []
+    for read in (reader.refunds, reader.disputes):
+        listing = read({}, window)
+        found += listing.rows.values()
+        doubts += listing.doubts
+        if twice and not listing.doubts:
+            doubts += second_pass(listing.rows, read({}, window))
+    return found, doubts
 
 
 def _unrelated(listing: Listing[Invoice]) -> list[str]:

@@ -1,10 +1,10 @@
-"""The Stripe client: lists all subscriptions with their invoices, or reads those of given customers.
+"""The Stripe client: lists subscriptions with their invoices, refunds and disputes, of all or of given customers.
 
 It is read-only: no method sends anything but GET.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
@@ -13,11 +13,12 @@ from credit_pipeline.adapters.billing.http.fan_out import FanOut
 from credit_pipeline.adapters.billing.stripe.account import EARLY, AccountReading, longer_periods, since_window
 from credit_pipeline.adapters.billing.stripe.events import MAX_PAGES as EVENT_PAGES
 from credit_pipeline.adapters.billing.stripe.events import undelivered_events
-from credit_pipeline.adapters.billing.stripe.invoices import with_evidence
+from credit_pipeline.adapters.billing.stripe.invoices import Invoice, with_evidence
 from credit_pipeline.adapters.billing.stripe.listing import Listing, StripeList, Window
 from credit_pipeline.adapters.billing.stripe.paths import checked_plan, checked_subject
 from credit_pipeline.adapters.billing.stripe.reader import StripeReader
 from credit_pipeline.adapters.billing.stripe.requests import Refused, Stop, StripeGet, Unknown, default_retry_policy
+from credit_pipeline.adapters.billing.stripe.returns import Return, Returns
 from credit_pipeline.adapters.billing.stripe.wire import Reading
 from credit_pipeline.adapters.billing.subscription_rows import listed_pull, listed_row
 from credit_pipeline.domain.errors import SourceError
@@ -28,7 +29,9 @@ from credit_pipeline.services.sync.ports import Undelivered
 
 MAX_PAGES = 5_000
 """Half a million rows, which take four minutes to request."""
-_READ = "subscriptions, customers and invoices"
+_READ = "subscriptions, customers, invoices, refunds (charges) and disputes"
+_PAYMENTS_LISTED = "2025-03-31"
+"""Since this API version an invoice has a list of payments."""
 
 
 class StripeBilling:
@@ -70,6 +73,7 @@ class StripeBilling:
         self._in_flight = in_flight
         self._deadline_s = deadline.total_seconds()
         self._breaker = breaker
+        self._payments = version >= _PAYMENTS_LISTED
         self._max_pages = max_pages
         self._base_url_name = base_url_name
         self._credentials_name = credentials_name
@@ -200,11 +204,11 @@ class StripeBilling:
         _check_complete(invoices)
         if any(invoice.customer != billing_id for invoice in invoices.rows.values()):
             raise RequestError("answered about another customer", retryable=False)
-        return with_evidence(subscriptions, invoices.rows.values())
+        return with_evidence(subscriptions, invoices.rows.values(), _returns(reader, invoices.rows.values()))
 
     def _reader(self, end: float, stop: Callable[[], Stop], modes: set[bool]) -> StripeReader:
         lists = StripeList(self._api, end=end, max_pages=self._max_pages, stop=stop, modes=modes)
-        return StripeReader(lists, self._reading)
+        return StripeReader(lists, self._reading, payments=self._payments)
 
     def _mode_doubts(self, modes: set[bool]) -> list[str]:
         """A doubt if the answers mix test and live mode, or are of another mode than the key."""
@@ -234,6 +238,19 @@ class StripeBilling:
                 f"{read}"
             )
         return f"refuses the key ({refused}): correct {self._credentials_name}"
+
+
+def _returns(reader: StripeReader, invoices: Iterable[Invoice]) -> Returns:
+    """The refunds and disputes of exactly these invoices' payments. Raises RequestError if they are not complete."""
+    found: dict[str, Return] = {}
+    for payment in dict.fromkeys(payment for invoice in invoices for payment in invoice.payments if payment.ids):
+        for read in (reader.refunds, reader.disputes):
+            listing = read(payment.params, Window())
+            _check_complete(listing)
+            if any(not one.payment.ids & payment.ids for one in listing.rows.values()):
+                raise RequestError("answered about another payment", retryable=False)
+            found |= listing.rows
+    return Returns(found.values())
 
 
 def _check_complete(listing: Listing[Any]) -> None:

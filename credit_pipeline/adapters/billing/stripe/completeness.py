@@ -10,7 +10,7 @@ from typing import Any
 
 from credit_pipeline.adapters.billing.http.client import RequestError
 from credit_pipeline.adapters.billing.stripe.invoices import Invoice
-from credit_pipeline.adapters.billing.stripe.listing import Window
+from credit_pipeline.adapters.billing.stripe.listing import Listing
 from credit_pipeline.adapters.billing.stripe.reader import INVOICES_PATH, SUBSCRIPTIONS_PATH, StripeReader
 from credit_pipeline.adapters.billing.stripe.wire import STATUSES, Subscription
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
@@ -18,17 +18,16 @@ from credit_pipeline.domain.subjects.billing_status import BillingStatus
 SINGLE_REQUESTS = 20
 """Absent rows requested at most: a lost page is a hundred rows, so the first few reveal it."""
 SECOND_PASS = 2_000
-"""Up to this many subscriptions (20 pages, about a second) the list is read twice."""
+"""Up to this many subscriptions (20 pages, about a second) the lists without a cross-check are read twice."""
 
 
-def second_pass(reader: StripeReader, subscriptions: Mapping[str, Subscription], window: Window) -> list[str]:
-    """Reads the list of subscriptions again; a doubt if its ids differ."""
-    again = reader.subscription_ids(window)
+def second_pass(first: Mapping[str, Any], again: Listing[Any]) -> list[str]:
+    """A doubt if a list that was read `again` has other ids than at `first`."""
     if again.doubts:
         return again.doubts
-    differing = len(again.rows.keys() ^ subscriptions.keys())
+    differing = len(again.rows.keys() ^ first.keys())
     if differing:
-        return [f"a second pass over the subscriptions differs in {differing:,} rows from the first"]
+        return [f"a second pass over the {again.noun} differs in {differing:,} rows from the first"]
     return []
 
 

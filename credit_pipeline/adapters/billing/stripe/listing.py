@@ -153,7 +153,8 @@ def _take(
         fresh.add(row_id)
         listing.rows[row_id] = row
         if window is not None:
-            listing.modes.add(raw["livemode"])
+            if "livemode" in raw:
+                listing.modes.add(raw["livemode"])
             _in_order(listing, raw["created"], window)
     return frozenset(fresh)
 

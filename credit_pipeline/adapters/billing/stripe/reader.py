@@ -1,4 +1,4 @@
-"""Reads Stripe's subscriptions, invoices and customers, with their nested lists in full."""
+"""Reads Stripe's subscriptions, invoices, refunds, disputes and customers, with their nested lists in full."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,6 +10,7 @@ from credit_pipeline.adapters.billing.json_values import WireError, instant, tex
 from credit_pipeline.adapters.billing.stripe.invoices import Invoice, parse_invoice
 from credit_pipeline.adapters.billing.stripe.listing import Listing, OnPage, StripeList, Window
 from credit_pipeline.adapters.billing.stripe.requests import Params, Unknown
+from credit_pipeline.adapters.billing.stripe.returns import Return, parse_dispute, parse_refund
 from credit_pipeline.adapters.billing.stripe.wire import Reading, Subscription, parse_customer, parse_subscription
 from credit_pipeline.adapters.billing.subscription_rows import listed_row
 from credit_pipeline.domain.subjects.account import Lookup
@@ -17,16 +18,23 @@ from credit_pipeline.domain.subjects.ids import BillingId
 
 SUBSCRIPTIONS_PATH = "/v1/subscriptions"
 INVOICES_PATH = "/v1/invoices"
+_PAYMENTS_PATH = "/v1/invoice_payments"
+_REFUNDS_PATH = "/v1/refunds"
+_DISPUTES_PATH = "/v1/disputes"
 _ITEMS_PATH = "/v1/subscription_items"
 _CUSTOMERS_PATH = "/v1/customers"
 
 
 class StripeReader:
-    """The reads of one pull. Several threads may share it."""
+    """The reads of one pull. Several threads may share it.
 
-    def __init__(self, lists: StripeList, reading: Reading) -> None:
+    `payments`: whether this API version lists the payments of an invoice, which must be expanded.
+    """
+
+    def __init__(self, lists: StripeList, reading: Reading, *, payments: bool = True) -> None:
         self._lists = lists
         self._reading = reading
+        self._expand_invoices: Params = {"expand[]": "data.payments"} if payments else {}
 
     def subscriptions(self, params: Params, window: Window, *, on_page: OnPage | None = None) -> Listing[Subscription]:
         """Subscriptions of every status, with their customers expanded."""
@@ -40,8 +48,17 @@ class StripeReader:
         return self._lists.read("subscriptions", SUBSCRIPTIONS_PATH, {"status": "all"}, lambda _: None, window=window)
 
     def invoices(self, params: Params, window: Window) -> Listing[Invoice]:
-        """Invoices of every status."""
-        return self._lists.read("invoices", INVOICES_PATH, params, self._invoice, window=window)
+        """Invoices of every status, with their payments."""
+        expanded = {**self._expand_invoices, **params}
+        return self._lists.read("invoices", INVOICES_PATH, expanded, self._invoice, window=window)
+
+    def refunds(self, params: Params, window: Window) -> Listing[Return]:
+        """Refunds of every status."""
+        return self._lists.read("refunds", _REFUNDS_PATH, params, parse_refund, window=window)
+
+    def disputes(self, params: Params, window: Window) -> Listing[Return]:
+        """Disputes of every status."""
+        return self._lists.read("disputes", _DISPUTES_PATH, params, parse_dispute, window=window)
 
     def customer(self, billing_id: BillingId) -> dict[str, Any]:
         """The row of a customer without subscriptions: free, or missing if Stripe does not know it.
@@ -77,9 +94,12 @@ class StripeReader:
 
     def _invoice(self, raw: dict[str, Any]) -> Invoice:
         found = parse_invoice(raw)
-        if not found.more_lines:
-            return found
-        return parse_invoice(raw, self._parts("lines", f"{INVOICES_PATH}/{path_part(raw['id'])}/lines", {}))
+        lines = payments = None
+        if found.more_lines:
+            lines = self._parts("lines", f"{INVOICES_PATH}/{path_part(raw['id'])}/lines", {})
+        if found.more_payments:
+            payments = self._parts("payments", _PAYMENTS_PATH, {"invoice": raw["id"]})
+        return found if lines is None and payments is None else parse_invoice(raw, lines, payments)
 
     def _parts(self, noun: str, path: str, params: Params) -> list[dict[str, Any]]:
         """All rows of a nested list. Raises WireError if the list is incomplete."""

@@ -73,7 +73,7 @@ class Subscription:
 def parse_page(body: Object, path: str, *, dated: bool) -> Page:
     """The list object of this path. `dated`: rows must have `created` and `livemode`, as all but nested rows do.
 
-    Raises WireError for anything else.
+    Refunds have no `livemode`. Raises WireError for anything else.
     """
     rows, more = body.get("data"), body.get("has_more")
     if body.get("object") != "list" or not isinstance(rows, list) or not isinstance(more, bool):
@@ -83,7 +83,8 @@ def parse_page(body: Object, path: str, *, dated: bool) -> Page:
     for row in rows:
         if not isinstance(row, dict) or not text(row, "id"):
             raise WireError("a row has no id")
-        if dated and (instant(row, "created") is None or not isinstance(row.get("livemode"), bool)):
+        modeless = row.get("object") == "refund" and "livemode" not in row
+        if dated and (instant(row, "created") is None or not (modeless or isinstance(row.get("livemode"), bool))):
             raise WireError("a row has no created or no livemode")
     return Page(rows=tuple(rows), more=more)
 
@@ -128,7 +129,7 @@ def error_of(body: Object | None) -> tuple[str | None, str | None]:
     error = body.get("error") if body is not None else None
     if not isinstance(error, dict):
         return None, None
-    return _identifier(error.get("code")), _identifier(error.get("param"))
+    return plain_word(error.get("code")), plain_word(error.get("param"))
 
 
 def unread(row: Mapping[str, Any], detail: str) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _status(raw: Object) -> tuple[BillingStatus, str | None]:
     name = text(raw, "status")
     status = STATUSES.get(name or "")
     if status is None:
-        raise WireError(f"its status “{_identifier(name) or '?'}” is not known")
+        raise WireError(f"its status “{plain_word(name) or '?'}” is not known")
     if status.live:
         return (status, None) if raw.get("pause_collection") is None else (BillingStatus.DUNNING, "paused")
     return status, name
@@ -194,7 +195,7 @@ def _period(holder: Object) -> tuple[datetime, datetime] | None:
 
 def _cycle(recurring: Object) -> tuple[Cycle | None, str | None]:
     """The cycle, or a description of one that we do not support."""
-    interval, count = _identifier(recurring.get("interval")), integer(recurring, "interval_count")
+    interval, count = plain_word(recurring.get("interval")), integer(recurring, "interval_count")
     cycle = _CYCLES.get((interval or "", count or 1))
     if cycle is not None:
         return cycle, None
@@ -227,6 +228,6 @@ def _objects(listing: Object) -> list[Object]:
     return rows
 
 
-def _identifier(value: object) -> str | None:
+def plain_word(value: object) -> str | None:
     """The value if it is a plain identifier, which is safe to show."""
     return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None

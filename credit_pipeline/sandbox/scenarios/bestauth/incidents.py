@@ -9,11 +9,12 @@ from datetime import timedelta
 from credit_pipeline.sandbox.scenarios.bestauth.contract import DRAFT, FLOOR, MISSED, Contract
 from credit_pipeline.sandbox.scenarios.bestauth.healthy import paid_plan, spending, subscriber
 from credit_pipeline.sandbox.scenarios.bestauth.identities import NEVER_HEARD, same, then
-from credit_pipeline.sandbox.scenarios.bestauth.life import Patch, Script
+from credit_pipeline.sandbox.scenarios.bestauth.life import Script
 from credit_pipeline.sandbox.scenarios.bestauth.scenario_builder import UserScenario
 from credit_pipeline.sandbox.scenarios.bestauth.tables import Tier, adds, drops, puts, relabels
 from credit_pipeline.sandbox.scenarios.stories import Story
 from credit_pipeline.sandbox.scenarios.wix_app.life import Planted, give, relabel
+from credit_pipeline.sandbox.stripe.rows import Refund
 
 
 def purchase_missed(user: UserScenario) -> Script:
@@ -201,7 +202,9 @@ def refunded(user: UserScenario) -> Script:
     """The period's payment was given back after its points were granted."""
     plan = paid_plan(user)
     contract = subscriber(user, plan).live()
-    user.bill(user.builder.some_day(), Patch(contract.last_invoice, {"credit_notes": contract.price}))
+    at = user.builder.some_day()
+    refund_id = user.builder.stripe_id("re")
+    user.bill(at, Refund(id=refund_id, invoice=contract.last_invoice, amount=contract.price, created=at))
     planted = Planted(code="refunded", lane="review", note="paid, granted, refunded: a person decides")
     return user.script(planted, daily=spending(user, plan), floor=FLOOR)
 
