@@ -63,11 +63,32 @@ class Answers:
         current = grant.period_end > self._as_of  # when the plan was made
         if current and correction.lane is Lane.AUTO and (billing.period is None or billing.period.start != start):
             return _stale("billing's period rolled over since the plan was made")
+        returned = _returned(billing, grant)
+        if returned is not None:
+            return _stale(f"billing now says that its payment is {returned}")
         lines = [line for line in billing.invoices if line.period.start <= start < line.period.end]
         approved_late = correction.lane is not Lane.AUTO and not lines  # older than what was asked for
         if not approved_late and not any(line.status is InvoiceStatus.PAID for line in lines):
             return _stale("billing no longer shows a paid invoice for the period")
         return None
+
+
+def _returned(billing: Billing, grant: GrantCredits) -> str | None:
+    """What became of the payment for the grant's plan in its period, unless another invoice paid for the same.
+
+    An upgrade is paid by an invoice of its own, which begins within the period.
+    """
+    key = grant.grant_key
+    lines = [
+        line
+        for line in billing.invoices
+        if line.plan is not None
+        and line.plan.name == key.plan
+        and line.period.start < grant.period_end
+        and key.period_start < line.period.end
+    ]
+    kept = {line.period.start for line in lines if line.status is InvoiceStatus.PAID}
+    return next((line.returned for line in lines if line.returned and line.period.start not in kept), None)
 
 
 def customers_of_rows(corrections: Iterable[Correction]) -> list[BillingId]:

@@ -171,6 +171,16 @@ def _changed(product: Product, **change: object) -> None:
     product.people[2].subscription.update(change)
 
 
+def _returned(product: Product, **money: object) -> None:
+    product.people[2].subscription["invoices"][0].update(status="refunded", **money)
+
+
+def _returned_and_paid_again(product: Product) -> None:
+    invoices = product.people[2].subscription["invoices"]
+    invoices.append(invoices[0] | {"invoice_id": "in_again", "line_id": "il_again"})
+    _returned(product, paid=100, refunded=100)
+
+
 CONFIRMS: list[tuple[str, Callable[[Product], None], str | None]] = [
     ("nothing changed", lambda product: None, None),
     ("another plan", lambda product: _changed(product, raw_plan="price_business"), "billing now says business"),
@@ -178,7 +188,15 @@ CONFIRMS: list[tuple[str, Callable[[Product], None], str | None]] = [
     ("ended", lambda product: _changed(product, status="ended"), "is ended, the plan was made for a paid one"),
     ("no answer", lambda product: _changed(product, lookup="error", status=None), "did not confirm"),
     ("gone", lambda product: product.people[2].subscriptions.clear(), "billing now says free"),
-    ("refunded", lambda product: product.people[2].subscription["invoices"][0].update(status="refunded"), "no longer"),
+    (
+        "refunded",
+        lambda product: product.people[2].subscription["invoices"][0].update(status="refunded"),
+        "payment is refunded",
+    ),
+    ("void", lambda product: product.people[2].subscription["invoices"][0].update(status="void"), "no longer"),
+    ("refunded in part", lambda product: _returned(product, paid=100, refunded=50), "payment is refunded 50 of 100"),
+    ("disputed", lambda product: _returned(product, paid=100, disputed="lost"), "payment is disputed: lost"),
+    ("another invoice paid for it", _returned_and_paid_again, None),
     (
         "the next period",
         lambda product: _changed(product, period_start=NOW - timedelta(hours=1), period_end=NOW + timedelta(days=30)),
