@@ -18,9 +18,21 @@ from credit_pipeline.domain.plans.periods import Cycle, Period, add_months
 from credit_pipeline.domain.policy import Trial
 from credit_pipeline.domain.subjects.account import Account, Mark
 from credit_pipeline.domain.subjects.billing_status import BillingStatus
+from credit_pipeline.sandbox.billing.book_billing import StripeBookBilling
+from credit_pipeline.sandbox.stripe.book import StripeBook
+from credit_pipeline.sandbox.stripe.rows import Dispute, Refund
 from credit_pipeline_tests.domain.builders import a_grant, a_period, a_plan, an_open, rules, seen
 from credit_pipeline_tests.domain.invoice_builders import day
 from credit_pipeline_tests.domain.ledger_builders import a_local, a_stripe_billing, a_user, an_entry, an_invoice
+from credit_pipeline_tests.sandbox.stripe.stripe_rows import (
+    a_customer,
+    a_dispute,
+    a_line,
+    a_refund,
+    a_subscription,
+    an_item,
+)
+from credit_pipeline_tests.sandbox.stripe.stripe_rows import an_invoice as wire_invoice
 
 PLANS = Catalogue(
     plans=(
@@ -136,6 +148,73 @@ class TestJ1TheHandlerRaisedTheBalanceAndDied:
     def test_the_grant_beside_a_gap_is_in_order(self) -> None:
         account = customer("pro", paid("pro", day(3, 10)), entries=(came(day(3, 10, 11), 800),), gap=800)
         assert Code.GRANT_MISSING not in dict(said(account, day(3, 11)))
+
+
+def after(*returns: Refund | Dispute) -> InvoiceLine:
+    """The line of Pro that was paid on the 10th, as Stripe tells it after these refunds and disputes of the 12th."""
+    at, end = day(3, 10), day(4, 10)
+    item = an_item(period_start=at, period_end=end)
+    book = StripeBook(
+        [a_customer(created=at)],
+        [a_subscription(items=(item,), created=at)],
+        [wire_invoice(created=at, paid_at=at, lines=(a_line(period_start=at, period_end=end),))],
+    )
+    book.add(*(replace(one, created=day(3, 12)) for one in returns))
+    billing = StripeBookBilling(book, system="bestauth", subject=("metadata.user_id",), plan=("price.lookup_key",))
+    (row,) = billing.pull(None, day(3, 13)).table.to_pylist()
+    (told,) = row["invoices"]
+    return paid(
+        "pro",
+        at,
+        status=InvoiceStatus(told["status"]),
+        paid_at=told["paid_at"],
+        amount_paid=told["paid"],
+        amount_refunded=told["refunded"],
+        disputed=told["disputed"],
+    )
+
+
+class TestJ2ThePaymentWasReturned:
+    """The invoice still says paid, and no credit note exists: its refunds and disputes alone say what happened."""
+
+    @pytest.mark.parametrize(
+        ("returns", "words"),
+        [
+            ((a_refund(),), "refunded in full"),
+            ((a_refund(status="pending"),), "refunded in full"),
+            ((a_refund(amount=400), a_refund("re_2", amount=600)), "refunded in full"),
+            ((a_refund(amount=50),), "refunded 50 of 1000"),
+            ((a_dispute(status="needs_response"),), "disputed: needs_response"),
+            ((a_dispute(status="warning_needs_response"),), "disputed: warning_needs_response"),
+            ((a_dispute(status="under_review"),), "disputed: under_review"),
+            ((a_dispute(status="lost"),), "disputed: lost"),
+            ((a_refund(amount=50), a_dispute(status="lost")), "refunded 50 of 1000, disputed: lost"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else None,
+    )
+    @pytest.mark.parametrize("granted", [0, 800], ids=["grant missing", "grant present"])
+    def test_a_person_is_told_and_nothing_is_granted(
+        self, returns: tuple[Refund | Dispute, ...], words: str, granted: int
+    ) -> None:
+        entries = (came(day(3, 10, 11), granted),) if granted else ()
+        account = customer("pro", after(*returns), entries=entries)
+
+        assert said(account, day(3, 13)) == [(Code.REFUNDED, Lane.REVIEW)]
+        (found,) = judged(account, day(3, 13)).findings
+        assert (found.evidence["payment"], found.evidence["granted"]) == (words, granted)
+        assert judged(account, day(3, 13)).corrections == ()
+
+    @pytest.mark.parametrize(
+        "returns",
+        [(), (a_refund(status="failed"),), (a_refund(status="canceled"),), (a_dispute(status="won"),)],
+        ids=["nothing", "refund failed", "refund cancelled", "dispute won"],
+    )
+    def test_what_returned_nothing_changes_nothing(self, returns: tuple[Refund | Dispute, ...]) -> None:
+        missing = customer("pro", after(*returns))
+        present = customer("pro", after(*returns), entries=(came(day(3, 10, 11), 800),))
+
+        assert (said(missing, day(3, 13)), automatic(missing, day(3, 13))) == ([MISSING], [800])
+        assert said(present, day(3, 13)) == []
 
 
 class TestJ3MovedToAnotherBillingAccount:
