@@ -181,6 +181,14 @@ def _returned_and_paid_again(product: Product) -> None:
     _returned(product, paid=100, refunded=100)
 
 
+def _upgrade_returned(product: Product) -> None:
+    """The old plan's invoice of the period is still paid."""
+    (own,) = invoices = product.people[2].subscription["invoices"]
+    invoices.append(own | {"invoice_id": "in_old", "line_id": "il_old", "raw_plan": "price_business"})
+    own |= {"change": True, "period_start": own["period_start"] + timedelta(hours=2)}
+    _returned(product, paid=100, refunded=100)
+
+
 CONFIRMS: list[tuple[str, Callable[[Product], None], str | None]] = [
     ("nothing changed", lambda product: None, None),
     ("another plan", lambda product: _changed(product, raw_plan="price_business"), "billing now says business"),
@@ -196,6 +204,7 @@ CONFIRMS: list[tuple[str, Callable[[Product], None], str | None]] = [
     ("void", lambda product: product.people[2].subscription["invoices"][0].update(status="void"), "no longer"),
     ("refunded in part", lambda product: _returned(product, paid=100, refunded=50), "payment is refunded 50 of 100"),
     ("disputed", lambda product: _returned(product, paid=100, disputed="lost"), "payment is disputed: lost"),
+    ("an upgrade's own invoice", _upgrade_returned, "payment is refunded in full"),
     ("another invoice paid for it", _returned_and_paid_again, None),
     (
         "the next period",
