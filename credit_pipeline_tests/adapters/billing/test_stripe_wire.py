@@ -609,7 +609,7 @@ def test_a_refund_counts_unless_it_failed_or_was_cancelled(status, amount):
         (word, word)
         for word in ("needs_response", "under_review", "warning_needs_response", "warning_under_review", "lost", "new")
     ]
-    + [("won", None)],
+    + [("won", None), ("warning_closed", None)],
 )
 def test_a_dispute_counts_unless_it_was_won(status, disputed):
     assert parse_dispute(a_return(status=status)).disputed == disputed

@@ -9,8 +9,8 @@ from credit_pipeline.adapters.billing.stripe.wire import plain_word
 
 _NOT_REFUNDED = frozenset({"failed", "canceled"})
 """A pending refund counts: the money is on its way."""
-_NOT_DISPUTED = frozenset({"won"})
-"""Every other status counts, also one that we do not know: it must not lead to a grant."""
+_NOT_DISPUTED = frozenset({"won", "warning_closed"})
+"""Won, or an inquiry that ended without a dispute. Every other status counts, also one that we do not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
