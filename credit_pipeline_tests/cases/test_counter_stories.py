@@ -224,6 +224,14 @@ class TestS8ATopUpNobodyAccepts:
         assert said(account) == [(Code.UNEXPLAINED_INCREASE, Lane.NONE)]
         assert judged(account).mark is Mark.ADOPTED
 
+    def test_one_that_an_earlier_release_kept_open_ends(self) -> None:
+        held = seen(6, total=5000, used=1000, mark=Mark.ADOPTED)
+        kept = an_open(the(an_account(total=5500, states=(held,)), Code.UNEXPLAINED_INCREASE), is_event=True)
+        account = an_account(total=5500, states=(replace(held, total=5500),), open_mismatches=[kept])
+        judgement = judged(account)
+        assert (judgement.findings, judgement.mark) == ((), Mark.ADOPTED)
+        assert judgement.closed == ((kept.fingerprint, "it was information"),)
+
     def test_so_a_label_lost_ten_weeks_later_is_only_a_label(self) -> None:
         held = seen(6, total=5500, used=1000, mark=Mark.ADOPTED)
         assert said(an_account(label="free", total=5500, used=1000, states=(held,))) == [

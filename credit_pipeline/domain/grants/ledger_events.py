@@ -9,7 +9,7 @@ from credit_pipeline.domain.findings import Finding
 from credit_pipeline.domain.grants.entitlement import Settlement
 from credit_pipeline.domain.grants.ledger_findings import corrected
 from credit_pipeline.domain.grants.matching import Matched, Matching
-from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, reopen
+from credit_pipeline.domain.grants.open_events import GRANTED_SINCE, INFORMATION, reopen
 from credit_pipeline.domain.mismatch import Mismatch
 from credit_pipeline.domain.subjects.account import Account
 
@@ -36,6 +36,8 @@ def open_ledger_events(
 
 def _ended(account: Account, event: Mismatch, matching: Matching | None) -> str | None:
     code, evidence = Code(event.code), event.evidence
+    if code is Code.UNEXPLAINED_INCREASE:
+        return INFORMATION
     if corrected(account, event.fingerprint):
         return "restored by a correction"
     if code is Code.UNEXPLAINED_DECREASE and account.gap is not None and account.gap >= evidence["gap"][0]:

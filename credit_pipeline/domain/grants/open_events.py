@@ -12,6 +12,8 @@ from credit_pipeline.domain.rules import Rules
 from credit_pipeline.domain.subjects.account import Account
 
 GRANTED_SINCE = "the product granted it since"
+INFORMATION = "it was information"
+"""Why a gain ends that an earlier release kept open."""
 
 
 def open_events(account: Account, rules: Rules) -> tuple[list[Finding], tuple[tuple[str, str], ...]]:
@@ -22,7 +24,7 @@ def open_events(account: Account, rules: Rules) -> tuple[list[Finding], tuple[tu
         if not event.is_event:
             continue
         code = Code(event.code)
-        why = _ended(account, event, code, rules.now)
+        why = INFORMATION if code is Code.UNEXPLAINED_INCREASE else _ended(account, event, code, rules.now)
         if why:
             closed.append((event.fingerprint, why))
         else:
